@@ -1,0 +1,34 @@
+"""Reads of money: wallets, statements and a key's budget."""
+
+from __future__ import annotations
+
+import uuid
+from datetime import datetime
+
+from django.db.models import QuerySet
+
+from accounts.ledger.budgets import period_start
+from accounts.ledger.models import BudgetPeriod, Entry, Wallet
+from accounts.models import ApiKey
+
+
+def wallet_of(account_id: uuid.UUID, mode: str) -> Wallet:
+    """The account's wallet of that mode."""
+    return Wallet.objects.get(account_id=account_id, mode=mode)
+
+
+def statement(account_id: uuid.UUID, mode: str) -> QuerySet[Entry]:
+    """The wallet's entries, newest first, with the hold each belongs to."""
+    return (
+        Entry.objects.filter(wallet__account_id=account_id, wallet__mode=mode)
+        .select_related("hold")
+        .order_by("-wallet_id", "-sequence")
+    )
+
+
+def budget_of(api_key: ApiKey, *, now: datetime) -> BudgetPeriod | None:
+    """The key's running budget period, or None if it has no budget or has not used it yet."""
+    if api_key.budget_micros is None:
+        return None
+    starts_at = period_start(api_key.budget_period, now)
+    return BudgetPeriod.objects.filter(api_key=api_key, starts_at=starts_at).first()

@@ -1,0 +1,13 @@
+from django.apps import AppConfig
+from django.db.models.signals import post_migrate, pre_migrate
+
+
+class GenerationConfig(AppConfig):
+    name = "generation"
+    verbose_name = "Generations"
+
+    def ready(self) -> None:
+        from generation import checks, seed, triggers  # noqa: F401
+
+        triggers.GUARDS.connect(self, pre_migrate, post_migrate)
+        post_migrate.connect(seed.after_migrate, sender=self, weak=False, dispatch_uid="generation.seed")

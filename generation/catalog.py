@@ -1,0 +1,114 @@
+"""A public name becomes an image model, its abilities and its price of the day. No price, no service."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from generation.contract import Refusal, invalid
+from generation.models import Cost, ImageModel, ModelAlias, Price
+from generation.pricing import CostRates, SaleRates
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """An image model and what the caller should know about the name that led to it."""
+
+    image_model: ImageModel
+    warnings: tuple[dict[str, str], ...] = ()
+
+
+def find(name: str, *, now: datetime) -> Found:
+    """The image model behind a public name; the default model for an empty one. Refuses unknown and retired ones."""
+    if not name:
+        return Found(_checked(ImageModel.objects.get(is_default=True), now))
+    direct = ImageModel.objects.filter(name=name).first()
+    if direct is not None:
+        return Found(_checked(direct, now), _lifecycle_warnings(direct, now))
+    alias = ModelAlias.objects.select_related("image_model").filter(alias=name).first()
+    if alias is None:
+        raise invalid(
+            "model", f"There is no image model {name[:120]!r}. GET /api/v1/models lists them.", "model_not_found"
+        )
+    note = f" {alias.note}" if alias.note else ""
+    warning = {"code": "model_alias", "message": f"{alias.alias} is an alias of {alias.image_model_id}.{note}"}
+    return Found(_checked(alias.image_model, now), (warning, *_lifecycle_warnings(alias.image_model, now)))
+
+
+def _checked(image_model: ImageModel, now: datetime) -> ImageModel:
+    if not image_model.is_enabled:
+        raise invalid("model", f"{image_model.name} is not offered here.", "model_not_available")
+    if image_model.shutdown_on and image_model.shutdown_on <= now.date():
+        raise invalid("model", f"{image_model.name} was shut down on {image_model.shutdown_on}.", "model_not_available")
+    return image_model
+
+
+def _lifecycle_warnings(image_model: ImageModel, now: datetime) -> tuple[dict[str, str], ...]:
+    if image_model.deprecated_on is None or image_model.deprecated_on > now.date():
+        return ()
+    until = f" It will be shut down on {image_model.shutdown_on}." if image_model.shutdown_on else ""
+    return ({"code": "model_deprecated", "message": f"{image_model.name} is deprecated.{until}"},)
+
+
+def offered(*, now: datetime) -> Sequence[ImageModel]:
+    """Every image model that can be asked for today, the default first."""
+    rows = ImageModel.objects.filter(is_enabled=True).order_by("-is_default", "name").prefetch_related("aliases")
+    return [row for row in rows if row.shutdown_on is None or row.shutdown_on > now.date()]
+
+
+def price_of(image_model: ImageModel, image_size: str, *, at: datetime, lane: str = "standard") -> Price | None:
+    """The row of the price book in force, or None if the size has no price."""
+    rows = Price.objects.filter(image_model=image_model, image_size=image_size, lane=lane, valid_from__lte=at)
+    return rows.order_by("-valid_from").first()
+
+
+def prices_of(image_model: ImageModel, *, at: datetime) -> dict[str, Price]:
+    """Size -> price in force, for the sizes that have one."""
+    found = {size: price_of(image_model, size, at=at) for size in image_model.sizes}
+    return {size: price for size, price in found.items() if price is not None}
+
+
+def required_price(image_model: ImageModel, image_size: str, *, at: datetime, lane: str = "standard") -> Price:
+    """The price in force, or a refusal: what has no price is not sold, least of all for nothing."""
+    price = price_of(image_model, image_size, at=at, lane=lane)
+    if price is None:
+        raise Refusal(
+            "invalid", "price_not_set", f"{image_model.name} has no price for {image_size} here.", param="image_size"
+        )
+    return price
+
+
+def delivered_price(image_model: ImageModel, asked: str, delivered: str, *, at: datetime, lane: str) -> Price:
+    """The price of what came: the delivered size's when it is smaller than asked, else the asked one's."""
+    sizes = list(image_model.sizes)
+    is_smaller = delivered in sizes and asked in sizes and sizes.index(delivered) < sizes.index(asked)
+    smaller = price_of(image_model, delivered, at=at, lane=lane) if is_smaller else None
+    return smaller or required_price(image_model, asked, at=at, lane=lane)
+
+
+def cost_of(channel_kind: str, image_model: ImageModel, *, at: datetime, lane: str = "standard") -> CostRates:
+    """What a kind of channel bills for a model; nothing known is nothing billed (the sandbox)."""
+    rows = Cost.objects.filter(channel_kind=channel_kind, image_model=image_model, lane=lane, valid_from__lte=at)
+    row = rows.order_by("-valid_from").first()
+    if row is None:
+        return CostRates()
+    return CostRates(
+        input_micros_per_million_tokens=row.input_micros_per_million_tokens,
+        text_output_micros_per_million_tokens=row.text_output_micros_per_million_tokens,
+        image_output_micros_per_million_tokens=row.image_output_micros_per_million_tokens,
+        grounding_query_micros=row.grounding_query_micros,
+        image_tokens_by_size=dict(row.image_tokens_by_size),
+    )
+
+
+def sale_rates(price: Price) -> SaleRates:
+    """The row's numbers for `pricing`."""
+    return SaleRates(
+        image_micros=price.image_micros,
+        reference_micros=price.reference_micros,
+        input_micros_per_million_tokens=price.input_micros_per_million_tokens,
+        input_allowance_tokens=price.input_allowance_tokens,
+        grounding_micros=price.grounding_micros,
+        markup_basis_points=price.markup_basis_points,
+    )

@@ -1,0 +1,80 @@
+"""Builds what the Gemini adapter sends: a `Call` in google-genai's types; it never sends anything."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+
+from google.genai import types
+
+from generation.contract import Call, ImageFile, Part, Turn
+
+
+def contents(call: Call) -> list[types.Content]:
+    """The earlier turns and the new one. Reads image files: blocks, and raises OSError for one that is missing."""
+    turns: list[types.Content] = []
+    previous: ImageFile | None = None
+    for turn in call.history:
+        if not _is_restorable(turn):
+            previous = turn.image
+            continue
+        turns.append(_user(turn.prompt, turn.references, previous))
+        turns.append(types.Content(role="model", parts=[_restored(part, turn.image) for part in turn.parts]))
+        previous = None
+    return [*turns, _user(call.prompt, call.references, previous)]
+
+
+def config(call: Call, secret: str) -> types.GenerateContentConfig:
+    """The settings of one call. The API key travels here, so that calls of several channels share one client."""
+    image_size = call.image_size if call.image_sizes_selectable else None
+    return types.GenerateContentConfig(
+        http_options=types.HttpOptions(headers={"x-goog-api-key": secret}),
+        response_modalities=["TEXT", "IMAGE"],
+        image_config=types.ImageConfig(aspect_ratio=call.aspect_ratio, image_size=image_size),
+        thinking_config=_thinking(call.thinking_level),
+        tools=[types.Tool(google_search=types.GoogleSearch())] if call.search_grounding else None,
+        seed=call.seed,
+        # Both would send further paid requests by themselves.
+        automatic_continuation=False,
+        automatic_function_calling=types.AutomaticFunctionCallingConfig(disable=True),
+    )
+
+
+def _thinking(level: str | None) -> types.ThinkingConfig | None:
+    return types.ThinkingConfig(thinking_level=types.ThinkingLevel(level)) if level else None
+
+
+def _is_restorable(turn: Turn) -> bool:
+    """A turn whose picture we cannot send as the model's own is replaced by that picture, sent as a reference."""
+    return any(part.kind == "image" for part in turn.parts)
+
+
+def _user(prompt: str, references: Sequence[ImageFile], previous: ImageFile | None) -> types.Content:
+    parts = [_image(previous)] if previous else []
+    parts += _labeled(references)
+    return types.Content(role="user", parts=[*parts, types.Part(text=prompt)])
+
+
+def _labeled(references: Sequence[ImageFile]) -> Iterator[types.Part]:
+    for number, reference in enumerate(references, start=1):
+        if label := _label(number, reference):
+            yield types.Part(text=label)
+        yield _image(reference)
+
+
+def _label(number: int, reference: ImageFile) -> str:
+    if not reference.name and reference.role == "object":
+        return ""
+    # Quoted as JSON, so that a name cannot pass for words of the prompt.
+    name = f", {json.dumps(reference.name, ensure_ascii=False)}" if reference.name else ""
+    return f"Reference {number} ({reference.role}{name}):"
+
+
+def _image(file: ImageFile) -> types.Part:
+    return types.Part(inline_data=types.Blob(data=file.path.read_bytes(), mime_type=file.mime_type))
+
+
+def _restored(part: Part, image: ImageFile) -> types.Part:
+    restored = _image(image) if part.kind == "image" else types.Part(text=part.text)
+    restored.thought_signature = part.signature or None
+    return restored

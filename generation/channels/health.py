@@ -1,0 +1,53 @@
+"""What a call's end does to its channel: cool down, switch off, or forget old failures."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+
+from django.conf import settings
+from django.db.models import F, Q
+
+from generation.channels.models import Channel
+from generation.contract import ChannelError
+
+COOL_AFTER_FAILURES = 5
+_COOL_SECONDS = 10.0
+_MAX_RETRY_AFTER_SECONDS = 300.0
+# One row serves every call of a road: noting each success would make them wait for one another.
+_SUCCESS_GRAIN = timedelta(seconds=10)
+
+
+def note_success(channel_id: str, *, now: datetime) -> None:
+    """A complete answer, a refusal included: the road works."""
+    stale = Q(last_success_at=None) | Q(last_success_at__lt=now - _SUCCESS_GRAIN) | Q(failures_in_a_row__gt=0)
+    Channel.objects.filter(stale, pk=channel_id).update(failures_in_a_row=0, cool_until=None, last_success_at=now)
+
+
+def note_error(channel_id: str, error: ChannelError, *, now: datetime) -> None:
+    """An error or no answer. A request the upstream calls wrong says nothing about the road."""
+    # The sandbox fails when a prompt asks it to: one customer's test must not close the road to the others.
+    row = Channel.objects.filter(pk=channel_id).exclude(kind="sandbox")
+    if error.kind == "rejected" or not row.exists():
+        return
+    note = f"{error.kind}: {error.message}"[:500]
+    if error.kind == "unauthorized":
+        row.update(disabled_reason=note, last_error=note, last_error_at=now)
+        return
+    row.update(failures_in_a_row=F("failures_in_a_row") + 1, last_error=note, last_error_at=now)
+    _cool_down(channel_id, error, now)
+
+
+def _cool_down(channel_id: str, error: ChannelError, now: datetime) -> None:
+    if error.retry_after_seconds:
+        seconds = min(error.retry_after_seconds, _MAX_RETRY_AFTER_SECONDS)
+        Channel.objects.filter(pk=channel_id).update(cool_until=now + timedelta(seconds=seconds))
+        return
+    seconds = _COOL_SECONDS * settings.NBP_RETRY_BASE_SECONDS
+    Channel.objects.filter(pk=channel_id, failures_in_a_row__gte=COOL_AFTER_FAILURES).update(
+        cool_until=now + timedelta(seconds=seconds)
+    )
+
+
+def clear(channel: Channel) -> None:
+    """The operator says the road is fine again."""
+    Channel.objects.filter(pk=channel.pk).update(disabled_reason="", failures_in_a_row=0, cool_until=None)

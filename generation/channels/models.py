@@ -1,0 +1,52 @@
+"""Configured roads to providers: adapter kind, credentials, priority, and how they are doing."""
+
+from __future__ import annotations
+
+from django.db import models
+from django.db.models import Q
+
+from accounts import sealed
+from accounts.identifiers import new_uuid
+from accounts.models import MODES
+
+
+class Channel(models.Model):
+    """One road. Credentials are sealed to this row and never shown again; lower priority numbers go first."""
+
+    id = models.UUIDField(primary_key=True, default=new_uuid, editable=False)
+    name = models.CharField(max_length=60, unique=True)
+    kind = models.CharField(max_length=20, help_text="The adapter that drives it.")
+    mode = models.CharField(max_length=4, choices=MODES, default="live")
+    base_url = models.URLField(blank=True, default="", help_text="Empty = the provider's own address.")
+    sealed_secret = models.TextField(blank=True, default="", editable=False)
+    is_from_environment = models.BooleanField(default=False, editable=False)
+    priority = models.PositiveIntegerField(default=100)
+    is_enabled = models.BooleanField(default=True)
+    upstream_models = models.JSONField(default=dict, blank=True, help_text='{"image model": "what this road calls it"}')
+    only_models = models.JSONField(default=list, blank=True, help_text="Image models it serves; empty = all.")
+
+    disabled_reason = models.CharField(max_length=500, blank=True, default="", editable=False)
+    cool_until = models.DateTimeField(null=True, blank=True, editable=False)
+    failures_in_a_row = models.PositiveIntegerField(default=0, editable=False)
+    last_error = models.CharField(max_length=500, blank=True, default="", editable=False)
+    last_error_at = models.DateTimeField(null=True, blank=True, editable=False)
+    last_success_at = models.DateTimeField(null=True, blank=True, editable=False)
+    created_at = models.DateTimeField(auto_now_add=True)
+
+    class Meta:
+        constraints = [models.CheckConstraint(condition=Q(mode__in=("live", "test")), name="channel_mode")]
+
+    @property
+    def _place(self) -> str:
+        return f"channels_channel:{self.id}:secret"
+
+    def set_secret(self, plain: str) -> None:
+        """Seal credentials into the row; the caller saves it."""
+        self.sealed_secret = sealed.seal(plain, place=self._place) if plain else ""
+
+    def secret(self) -> str:
+        """The credentials, or accounts.sealed.SealBroken. For the worker only."""
+        return sealed.unseal(self.sealed_secret, place=self._place) if self.sealed_secret else ""
+
+    def __str__(self) -> str:
+        return self.name

@@ -1,0 +1,35 @@
+"""The adapters that exist, in one dict literal, and the credentials a channel calls with."""
+
+from __future__ import annotations
+
+from generation.channels.adapter import Adapter, Credentials
+from generation.channels.adapters.gemini import GeminiAdapter
+from generation.channels.adapters.sandbox import SandboxAdapter
+from generation.channels.models import Channel
+from generation.channels.seed import environment_base_url, environment_secret
+
+ADAPTERS: dict[str, Adapter] = {
+    "gemini": GeminiAdapter(),
+    "sandbox": SandboxAdapter(),
+}
+
+
+def credentials_of(channel: Channel) -> Credentials:
+    """Where and as whom to call; for the environment's channel, what the environment says now."""
+    if channel.is_from_environment:
+        return Credentials(secret=environment_secret(), base_url=channel.base_url or environment_base_url())
+    return Credentials(secret=channel.secret(), base_url=channel.base_url)
+
+
+def is_ready(channel: Channel) -> bool:
+    """Whether the channel has an adapter and, where one is needed, a secret."""
+    adapter = ADAPTERS.get(channel.kind)
+    if adapter is None:
+        return False
+    has_secret = bool(environment_secret() if channel.is_from_environment else channel.sealed_secret)
+    return has_secret or not adapter.needs_secret
+
+
+def upstream_model_of(channel: Channel, image_model: str, default: str) -> str:
+    """What this road calls the model."""
+    return str(channel.upstream_models.get(image_model, default))

@@ -1,0 +1,66 @@
+"""Reads a create: JSON, or multipart with the fields beside the files they name."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from django.core.files.uploadedfile import UploadedFile
+from rest_framework.request import Request
+
+from generation.contract import GenerationRequest, Refusal, invalid
+from generation.dialects.native import translate
+from generation.dialects.native.schemas import GenerationCreateSchema
+
+_MAX_FILE_BYTES = 20 * 1024 * 1024
+_WHOLE = ("n", "seed")
+_JSON = ("metadata", "tags", "references")
+
+
+def read_request(request: Request) -> GenerationRequest:
+    """The body as a GenerationRequest, or a refusal that names the field."""
+    data: Any = request.data
+    files: dict[str, bytes] = {}
+    if request.content_type.startswith("multipart/"):
+        data, files = _from_form(request)
+    if not isinstance(data, dict):
+        raise Refusal("invalid", "invalid_request", "The body must be a JSON object.")
+    schema = GenerationCreateSchema(data=data)
+    schema.is_valid(raise_exception=True)
+    return translate.parse(schema.validated_data, files)
+
+
+def _from_form(request: Request) -> tuple[dict[str, Any], dict[str, bytes]]:
+    """Form fields are text: numbers, flags and lists are read from it. Files no reference names are references too."""
+    form: Any = request.data
+    data: dict[str, Any] = {name: _field(name, form[name]) for name in form if name not in request.FILES}
+    files = {}
+    for name, parts in request.FILES.lists():
+        for place, part in enumerate(parts):
+            files[name if place == 0 else f"{name}.{place}"] = _file(name, part)
+    references = data.setdefault("references", [])
+    if isinstance(references, list):
+        named = {each.get("file") for each in references if isinstance(each, dict)}
+        references.extend({"file": name} for name in files if name not in named)
+    return data, files
+
+
+def _file(name: str, part: UploadedFile[Any]) -> bytes:
+    if (part.size or 0) > _MAX_FILE_BYTES:
+        raise invalid(name, "The file is larger than 20 MB.", "reference_too_large")
+    return bytes(part.read())
+
+
+def _field(name: str, text: Any) -> Any:
+    if not isinstance(text, str):
+        return text
+    if name in _JSON:
+        try:
+            return json.loads(text)
+        except (ValueError, RecursionError):
+            raise invalid(name, "In a form this field is JSON text.") from None
+    if name in _WHOLE and text.strip().isascii() and text.strip().lstrip("-").isdigit() and len(text) < 20:
+        return int(text)
+    if name == "search_grounding" and text in ("true", "false"):
+        return text == "true"
+    return text

@@ -1,0 +1,136 @@
+"""The shape of a create, checked field by field."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+from typing import Any
+
+from rest_framework import serializers
+
+from generation.contract import ROLES, SIZES
+
+_MAX_INTEGER = 2**31 - 1
+
+
+class StrictSerializer(serializers.Serializer[Any]):
+    """Refuses unknown fields, so that a typing mistake is not silently another picture."""
+
+    def to_internal_value(self, data: Any) -> Any:
+        if isinstance(data, dict):
+            for name in data:
+                if name not in self.fields:
+                    raise serializers.ValidationError(
+                        {name: serializers.ErrorDetail("Unknown field.", "unknown_field")}
+                    )
+        return super().to_internal_value(data)
+
+
+class TextField(serializers.CharField):
+    """Text and nothing else: a number or a boolean is not turned into text."""
+
+    def to_internal_value(self, data: Any) -> str:
+        if not isinstance(data, str):
+            self.fail("invalid")
+        return str(super().to_internal_value(data))
+
+
+class WholeField(serializers.IntegerField):
+    """A whole number and nothing else: not true, not 1.5, not "1"."""
+
+    def to_internal_value(self, data: Any) -> int:
+        if isinstance(data, bool) or not isinstance(data, int):
+            self.fail("invalid")
+        return int(super().to_internal_value(data))
+
+
+class FlagField(serializers.BooleanField):
+    """true or false."""
+
+    def to_internal_value(self, data: Any) -> bool:
+        if not isinstance(data, bool):
+            self.fail("invalid", input=data)
+        return bool(data)
+
+
+class Base64Field(serializers.CharField):
+    """Bytes as standard base64, with or without a data URL's head."""
+
+    default_error_messages = {"base64": "Not valid base64."}
+
+    def to_internal_value(self, data: Any) -> Any:
+        if not isinstance(data, str):
+            self.fail("invalid")
+        _, _, body = data.rpartition(",") if data.startswith("data:") else ("", "", data)
+        try:
+            return base64.b64decode(body, validate=True)
+        except (binascii.Error, ValueError):
+            self.fail("base64")
+
+
+class ReferenceSchema(StrictSerializer):
+    """One image sent in: exactly one of url, data, output and file."""
+
+    url = TextField(required=False, max_length=2048, help_text="A public http or https address; redirects are refused.")
+    data = Base64Field(required=False, help_text="The image in base64.")  # type: ignore[assignment]
+    output = TextField(required=False, max_length=40, help_text="An output of yours, out_...")
+    file = TextField(
+        required=False, max_length=100, help_text="In multipart: the name of the part that carries the file."
+    )
+    role = serializers.ChoiceField(choices=ROLES, default="object")
+    name = TextField(required=False, default="", allow_blank=True, max_length=100)
+
+    def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
+        given = [name for name in ("url", "data", "output", "file") if attrs.get(name)]
+        if len(given) != 1:
+            raise serializers.ValidationError("Give exactly one of url, data, output and file.")
+        return attrs
+
+
+class GenerationCreateSchema(StrictSerializer):
+    """What is asked. Only `prompt` is required."""
+
+    prompt = TextField(trim_whitespace=False, allow_blank=True, help_text="What the image should show.")
+    model = TextField(required=False, default="", max_length=120, help_text="Default: gemini-3-pro-image.")
+    n = WholeField(required=False, default=1, min_value=1, max_value=1000)
+    aspect_ratio = TextField(
+        required=False,
+        allow_null=True,
+        default=None,
+        max_length=10,
+        help_text="Default: the first reference's, else 1:1.",
+    )
+    image_size = serializers.ChoiceField(
+        choices=SIZES,
+        required=False,
+        allow_null=True,
+        default=None,
+        help_text="Default: the model's own, 2K for gemini-3-pro-image.",
+    )
+    references = serializers.ListField(child=ReferenceSchema(), required=False, default=list, max_length=64)
+    previous = TextField(
+        required=False,
+        allow_blank=True,
+        default="",
+        max_length=40,
+        help_text="The output to continue, or a generation that has one output.",
+    )
+    search_grounding = FlagField(required=False, default=False)
+    thinking_level = TextField(required=False, allow_null=True, default=None, max_length=10)
+    seed = WholeField(
+        required=False,
+        allow_null=True,
+        default=None,
+        min_value=0,
+        max_value=_MAX_INTEGER - 1000,
+        help_text="With n > 1, each output uses seed + index.",
+    )
+    metadata = serializers.DictField(child=TextField(allow_blank=True, max_length=500), required=False, default=dict)
+    tags = serializers.ListField(child=TextField(max_length=64), required=False, default=list, max_length=20)
+
+    def validate_metadata(self, value: dict[str, str]) -> dict[str, str]:
+        if len(value) > 20 or any(len(name) > 64 for name in value):
+            raise serializers.ValidationError("At most 20 names of at most 64 characters.")
+        if any("\x00" in text for pair in value.items() for text in pair):
+            raise serializers.ValidationError("NUL characters are not allowed.")
+        return value

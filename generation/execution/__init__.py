@@ -1,0 +1,8 @@
+"""Runs an output: claim it, choose a channel, write the attempt, call, store, settle. Knows nothing of who asked."""
+
+from generation.execution.dispatch import due
+from generation.execution.leases import stop_heartbeat
+from generation.execution.road import candidates, run
+from generation.execution.sweeping import sweep
+
+__all__ = ["candidates", "due", "run", "stop_heartbeat", "sweep"]

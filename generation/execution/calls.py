@@ -1,0 +1,102 @@
+"""Turns an output's rows into a `Call`: references, earlier turns, and the chosen channel's name for the model."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from typing import Any, cast
+
+from django.conf import settings
+
+from generation import media
+from generation.channels import registry
+from generation.channels.models import Channel
+from generation.contract import Call, ImageFile, Part, Role, Turn
+from generation.models import Generation, Media, Output, Reference
+
+
+def pack_parts(parts: tuple[Part, ...]) -> list[dict[str, str]]:
+    """A model's turn as JSON for the output's row."""
+    return [
+        {"kind": part.kind, "text": part.text, "signature": base64.b64encode(part.signature).decode()} for part in parts
+    ]
+
+
+def _unpack_parts(parts: list[dict[str, Any]]) -> tuple[Part, ...]:
+    return tuple(
+        Part(kind=part["kind"], text=part["text"], signature=base64.b64decode(part["signature"])) for part in parts
+    )
+
+
+@contextmanager
+def call_for(output: Output, channel: Channel, *, attempt_number: int) -> Iterator[Call]:
+    """The call, with its images as files that exist inside the block."""
+    generation = output.generation
+    upstream_model = registry.upstream_model_of(
+        channel, generation.image_model_id, generation.image_model.upstream_model
+    )
+    with ExitStack() as files:
+        history = tuple(_turns(generation, files))
+        references = _references(generation, files)
+        if history and not _is_portable(history, str(channel.pk), upstream_model):
+            # Signatures belong to the channel and model that made them; elsewhere the last image goes as a reference.
+            references, history = (history[-1].image, *references), ()
+        yield Call(
+            upstream_model=upstream_model,
+            prompt=generation.prompt,
+            aspect_ratio=generation.aspect_ratio,
+            image_size=generation.image_size,
+            spool=media.spool_directory(),
+            image_sizes_selectable=generation.image_model.are_sizes_selectable,
+            references=references,
+            history=history,
+            search_grounding=generation.is_grounded,
+            thinking_level=generation.thinking_level or None,
+            seed=None if generation.seed is None else generation.seed + output.index,
+            attempt_number=attempt_number,
+            deadline_seconds=settings.NBP_CALL_DEADLINE_SECONDS,
+            index=output.index,
+        )
+
+
+def _is_portable(history: tuple[Turn, ...], channel_id: str, upstream_model: str) -> bool:
+    return all(turn.channel_id == channel_id and turn.upstream_model == upstream_model for turn in history)
+
+
+def _references(generation: Generation, files: ExitStack) -> tuple[ImageFile, ...]:
+    rows = Reference.objects.filter(generation=generation).order_by("index")
+    return tuple(
+        ImageFile(
+            path=files.enter_context(media.local_file(row.storage_name)),
+            mime_type=row.mime_type,
+            role=cast(Role, row.role),
+            name=row.name,
+        )
+        for row in rows
+    )
+
+
+def chain(generation: Generation, depth: int) -> list[Output]:
+    """The outputs this generation continues, oldest first, at most `depth` of them."""
+    found: list[Output] = []
+    current: Generation | None = generation
+    while current is not None and current.previous_output_id and len(found) < depth:
+        output = Output.objects.select_related("generation").get(pk=current.previous_output_id)
+        found.append(output)
+        current = output.generation
+    return list(reversed(found))
+
+
+def _turns(generation: Generation, files: ExitStack) -> Iterator[Turn]:
+    for output in chain(generation, generation.history_depth):
+        stored = Media.objects.get(output=output)
+        image = ImageFile(path=files.enter_context(media.local_file(stored.storage_name)), mime_type=stored.mime_type)
+        yield Turn(
+            prompt=output.generation.prompt,
+            references=_references(output.generation, files),
+            image=image,
+            parts=_unpack_parts(output.parts),
+            channel_id=str(output.parts_channel_id or ""),
+            upstream_model=output.parts_upstream_model,
+        )

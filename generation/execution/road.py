@@ -1,0 +1,139 @@
+"""The road of one output through this process: claim, choose, fence, call, settle.
+
+The database connection is given back before the call: nobody waits for a stranger with a connection in hand.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import logging
+import uuid
+from collections import Counter
+from datetime import UTC, datetime
+
+from django.conf import settings
+from django.db import connection
+
+from accounts.transactions import forbid_transaction
+from generation import settlement
+from generation.channels import registry, routing
+from generation.channels.models import Channel
+from generation.contract import Answer, Call, ChannelError
+from generation.egress import loop
+from generation.execution import results
+from generation.execution.calls import call_for
+from generation.execution.dispatch import due
+from generation.execution.leases import HEARTBEAT, Lease, claim, requeue, send
+from generation.models import Attempt, Output
+
+logger = logging.getLogger(__name__)
+_LOOP_MARGIN_SECONDS = 10.0
+
+
+def run(output_id: uuid.UUID) -> list[uuid.UUID]:
+    """Run an output if it is due and nobody else has it. Answers the account's outputs to nudge next."""
+    lease = claim(output_id)
+    if lease is None:
+        return []
+    HEARTBEAT.hold(output_id)
+    try:
+        return _run(lease)
+    finally:
+        HEARTBEAT.drop(output_id)
+
+
+def _now() -> datetime:
+    return datetime.now(UTC)
+
+
+def _run(lease: Lease) -> list[uuid.UUID]:
+    output = Output.objects.select_related("generation__image_model").get(pk=lease.output_id)
+    channel = _choose(lease, output)
+    if channel is not None:
+        number = Attempt.objects.filter(output=output).count() + 1
+        with call_for(output, channel, attempt_number=number) as call:
+            _attempt(lease, output, channel, call)
+    return due(account_id=output.account_id, now=_now())
+
+
+def candidates(mode: str, image_model: str) -> list[Channel]:
+    """Channels that are configured, enabled and ready for a mode and model, in order of priority."""
+    rows = Channel.objects.filter(mode=mode, is_enabled=True, disabled_reason="").order_by("priority", "name")
+    return [row for row in rows if registry.is_ready(row) and (not row.only_models or image_model in row.only_models)]
+
+
+def _choose(lease: Lease, output: Output) -> Channel | None:
+    """The channel to call now; None if the output was made to wait or ended."""
+    now = _now()
+    channels = candidates(output.mode, output.generation.image_model_id)
+    errors = Counter(
+        str(channel_id)
+        for channel_id in Attempt.objects.filter(output=output, status=Attempt.Status.ERROR).values_list(
+            "channel_id", flat=True
+        )
+    )
+    options = [routing.Candidate(str(row.pk), row.priority, row.cool_until) for row in channels]
+    choice = routing.choose(options, errors, now=now)
+    if choice.channel_id is not None:
+        return next(row for row in channels if str(row.pk) == choice.channel_id)
+    if choice.wait_until is not None:
+        requeue(lease, seconds=max(0.05, (choice.wait_until - now).total_seconds()))
+        return None
+    settlement.fail(
+        lease.output_id,
+        code="upstream_unavailable",
+        now=now,
+        lease_number=lease.number,
+        message="No channel could make this image, after all the tries it is worth. Nothing was charged.",
+    )
+    return None
+
+
+def _prompt_hash(output: Output) -> str:
+    """A keyed hash: equal prompts of one account can be recognized, no prompt can be guessed from it."""
+    text = f"{output.account_id}|{output.generation.prompt}"
+    return hmac.new(settings.NBP_KEY_PEPPER.encode(), text.encode(), hashlib.sha256).hexdigest()
+
+
+def _attempt(lease: Lease, output: Output, channel: Channel, call: Call) -> None:
+    attempt = Attempt(
+        output=output,
+        number=call.attempt_number,
+        channel=channel,
+        lease_number=lease.number,
+        upstream_model=call.upstream_model,
+        prompt_hash=_prompt_hash(output),
+        started_at=_now(),
+    )
+    if not send(lease, attempt):
+        return
+    answer: Answer | None = None
+    try:
+        answer = _call(channel, call)
+        results.answered(lease, attempt, answer, now=_now())
+    except ChannelError as error:
+        results.errored(lease, attempt, error, now=_now())
+    finally:
+        if answer is not None and answer.image is not None:
+            answer.image.path.unlink(missing_ok=True)
+
+
+def _call(channel: Channel, call: Call) -> Answer:
+    """Make the call on the process's event loop while this thread waits, without a database connection."""
+    credentials = registry.credentials_of(channel)
+    forbid_transaction()
+    connection.close()
+    adapter = registry.ADAPTERS[channel.kind]
+    try:
+        return loop.run(
+            adapter.generate(call, credentials), timeout_seconds=call.deadline_seconds + _LOOP_MARGIN_SECONDS
+        )
+    except (loop.CallCanceled, TimeoutError) as error:
+        raise ChannelError("unknown", f"the call was broken off here: {type(error).__name__}") from error
+    except ChannelError:
+        raise
+    except Exception as error:
+        # An adapter's fault of its own: whether the upstream worked is not known.
+        logger.exception("adapter %s failed", channel.kind)
+        raise ChannelError("unknown", f"the adapter failed: {type(error).__name__}") from error

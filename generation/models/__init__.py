@@ -1,0 +1,22 @@
+"""The rows of the road: catalogue and price book, generations with their outputs, and what an output leaves behind."""
+
+from generation.models.catalogue import Cost, ImageModel, ModelAlias, Price
+from generation.models.records import Attempt, Charge, Media, Reference
+from generation.models.requests import LIVE_STATES, TERMINAL_STATES, Generation, IdempotencyKey, Output, State
+
+__all__ = [
+    "LIVE_STATES",
+    "TERMINAL_STATES",
+    "Attempt",
+    "Charge",
+    "Cost",
+    "Generation",
+    "IdempotencyKey",
+    "ImageModel",
+    "Media",
+    "ModelAlias",
+    "Output",
+    "Price",
+    "Reference",
+    "State",
+]

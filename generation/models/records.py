@@ -1,0 +1,132 @@
+"""What an output leaves behind: references sent in, attempts made, the stored image, and the charge."""
+
+from __future__ import annotations
+
+from django.db import models
+from django.db.models import F, Q
+
+from generation.models.catalogue import Price
+from generation.models.requests import Generation, Output
+
+
+class Reference(models.Model):
+    """An image sent in with a generation, cleaned of metadata and stored."""
+
+    generation = models.ForeignKey(Generation, on_delete=models.PROTECT, related_name="references")
+    index = models.PositiveIntegerField()
+    role = models.CharField(max_length=8)
+    name = models.CharField(max_length=100, blank=True)
+    storage_name = models.CharField(max_length=200)
+    mime_type = models.CharField(max_length=20)
+    width = models.PositiveIntegerField()
+    height = models.PositiveIntegerField()
+    byte_count = models.PositiveIntegerField()
+    sha256 = models.CharField(max_length=64)
+
+    class Meta:
+        constraints = [models.UniqueConstraint(fields=["generation", "index"], name="reference_once")]
+
+    def __str__(self) -> str:
+        return f"{self.role} {self.index}"
+
+
+class Attempt(models.Model):
+    """One call to one channel, written before its first byte leaves. `unknown` means perhaps billed upstream."""
+
+    class Status(models.TextChoices):
+        SENT = "sent"
+        OK = "ok"
+        ERROR = "error"
+        UNKNOWN = "unknown"
+
+    output = models.ForeignKey(Output, on_delete=models.PROTECT, related_name="attempts")
+    number = models.PositiveIntegerField()
+    channel = models.ForeignKey("channels.Channel", on_delete=models.PROTECT, related_name="attempts")
+    lease_number = models.PositiveIntegerField()
+    upstream_model = models.CharField(max_length=120)
+    prompt_hash = models.CharField(max_length=64)
+    status = models.CharField(max_length=7, choices=Status, default=Status.SENT)
+    error_kind = models.CharField(max_length=12, blank=True, default="")
+    upstream_status = models.PositiveIntegerField(null=True)
+    upstream_message = models.CharField(max_length=500, blank=True, default="", help_text="For the operator only.")
+    finish_reason = models.CharField(max_length=40, blank=True, default="")
+    upstream_request_id = models.CharField(max_length=120, blank=True, default="")
+    usage = models.JSONField(null=True)
+    cost_micros = models.BigIntegerField(default=0)
+    is_delivered = models.BooleanField(default=False)
+    started_at = models.DateTimeField()
+    finished_at = models.DateTimeField(null=True)
+    latency_ms = models.PositiveIntegerField(null=True)
+
+    class Meta:
+        indexes = [models.Index(fields=["channel", "-started_at"], name="attempt_channel")]
+        constraints = [
+            models.UniqueConstraint(fields=["output", "number"], name="attempt_once"),
+            models.CheckConstraint(condition=Q(status__in=("sent", "ok", "error", "unknown")), name="attempt_status"),
+            models.CheckConstraint(condition=Q(cost_micros__gte=0), name="attempt_cost"),
+        ]
+
+    def __str__(self) -> str:
+        return f"attempt {self.number} of {self.output_id}"
+
+
+class Media(models.Model):
+    """The image of an output as the upstream sent it, byte for byte."""
+
+    output = models.OneToOneField(Output, on_delete=models.PROTECT, related_name="media")
+    attempt = models.OneToOneField(Attempt, on_delete=models.PROTECT, related_name="media")
+    storage_name = models.CharField(max_length=200)
+    mime_type = models.CharField(max_length=20)
+    width = models.PositiveIntegerField()
+    height = models.PositiveIntegerField()
+    byte_count = models.PositiveIntegerField()
+    sha256 = models.CharField(max_length=64)
+    created_at = models.DateTimeField()
+
+    class Meta:
+        verbose_name_plural = "media"
+
+    def __str__(self) -> str:
+        return self.storage_name
+
+
+class Charge(models.Model):
+    """The charge for one delivered output: which price, how much, what it cost us, and the entry that took it.
+
+    A quote of 0 makes no hold and a charge of 0, without an entry. Never changed.
+    """
+
+    output = models.OneToOneField(Output, on_delete=models.PROTECT, related_name="charge")
+    account = models.ForeignKey("accounts.Account", on_delete=models.PROTECT, related_name="charges")
+    api_key = models.ForeignKey("accounts.ApiKey", null=True, on_delete=models.PROTECT, related_name="charges")
+    mode = models.CharField(max_length=4)
+    image_model = models.ForeignKey("ImageModel", on_delete=models.PROTECT, related_name="charges")
+    channel = models.ForeignKey("channels.Channel", on_delete=models.PROTECT, related_name="charges")
+    price = models.ForeignKey(Price, on_delete=models.PROTECT, related_name="charges")
+    entry = models.OneToOneField("ledger.Entry", null=True, on_delete=models.PROTECT, related_name="charge")
+    image_size = models.CharField(max_length=2)
+    reference_count = models.PositiveIntegerField()
+    quote_micros = models.BigIntegerField()
+    price_micros = models.BigIntegerField()
+    cost_micros = models.BigIntegerField()
+    media_sha256 = models.CharField(max_length=64)
+    created_at = models.DateTimeField()
+
+    class Meta:
+        indexes = [
+            models.Index(fields=["account", "mode", "created_at"], name="charge_usage"),
+            models.Index(fields=["created_at"], name="charge_time"),
+        ]
+        constraints = [
+            models.CheckConstraint(
+                condition=Q(price_micros__gte=0, price_micros__lte=F("quote_micros")), name="charge_within_quote"
+            ),
+            models.CheckConstraint(condition=Q(price_micros=0) | Q(entry__isnull=False), name="charge_entry"),
+        ]
+
+    @property
+    def margin_micros(self) -> int:
+        return self.price_micros - self.cost_micros
+
+    def __str__(self) -> str:
+        return f"{self.price_micros} for {self.output_id}"

@@ -1,0 +1,21 @@
+"""Reads for doors, pages and the admin. Nothing here changes a row."""
+
+from generation.queries.catalogue import image_models
+from generation.queries.generations import find, finished, media_by_link, media_of, outcome, outcomes
+from generation.queries.money import budget, statement, usage, wallet
+from generation.queries.pages import Page
+
+__all__ = [
+    "Page",
+    "budget",
+    "find",
+    "finished",
+    "image_models",
+    "media_by_link",
+    "media_of",
+    "outcome",
+    "outcomes",
+    "statement",
+    "usage",
+    "wallet",
+]

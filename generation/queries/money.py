@@ -1,0 +1,99 @@
+"""Reads of money for doors and pages: wallet, budget, statement and usage, each bound to one account and mode."""
+
+from __future__ import annotations
+
+from datetime import date, datetime
+from typing import Any
+
+from django.db.models import Count, F, QuerySet, Sum
+from django.db.models.functions import TruncDate
+
+from accounts.authentication import Requester
+from accounts.identifiers import public_id
+from accounts.ledger import queries as ledger_queries
+from accounts.ledger.models import Entry
+from generation.contract import Refusal
+from generation.models import Charge
+from generation.queries.pages import Page
+
+
+def wallet(requester: Requester) -> dict[str, Any]:
+    """The requester's wallet in its mode."""
+    row = ledger_queries.wallet_of(requester.account.pk, requester.mode)
+    return {
+        "mode": row.mode,
+        "currency": row.currency,
+        "available_micros": row.available_micros,
+        "held_micros": row.held_micros,
+        "debt_micros": row.debt_micros,
+        "status": row.status,
+    }
+
+
+def budget(requester: Requester, *, now: datetime) -> dict[str, Any] | None:
+    """The budget of the requester's key in the period that runs, or None if it has none."""
+    api_key = requester.api_key
+    if api_key is None or api_key.budget_micros is None:
+        return None
+    row = ledger_queries.budget_of(api_key, now=now)
+    return {
+        "limit_micros": row.limit_micros if row else api_key.budget_micros,
+        "reserved_micros": row.reserved_micros if row else 0,
+        "spent_micros": row.spent_micros if row else 0,
+        "period": api_key.budget_period,
+        "starts_at": row.starts_at if row else None,
+    }
+
+
+def statement(requester: Requester, *, limit: int, cursor: str = "", kind: str = "") -> Page:
+    """A page of the wallet's entries, newest first; the cursor is the last entry's id."""
+    rows: QuerySet[Entry] = ledger_queries.statement(requester.account.pk, requester.mode)
+    if kind:
+        rows = rows.filter(kind=kind)
+    if cursor:
+        rows = rows.filter(pk__lt=_entry_number(cursor))
+    found = list(rows[: limit + 1])
+    page = [_entry(row) for row in found[:limit]]
+    return Page(page, page[-1]["id"] if len(found) > limit else "")
+
+
+def _entry_number(cursor: str) -> int:
+    number = cursor.removeprefix("ent_")
+    if not (number.isascii() and number.isdigit() and len(number) < 19):
+        raise Refusal("invalid", "invalid_request", "The cursor is not one of ours.", param="cursor")
+    return int(number)
+
+
+def _entry(row: Entry) -> dict[str, Any]:
+    return {
+        "id": row.public_id,
+        "kind": row.kind,
+        "amount_micros": row.amount_micros,
+        "available_after_micros": row.available_after_micros,
+        "held_after_micros": row.held_after_micros,
+        "output": public_id("out", row.hold.output_id) if row.hold else None,
+        "reason": row.reason,
+        "created_at": row.created_at,
+    }
+
+
+_GROUPS = {"model": "image_model_id", "key": "api_key_id"}
+
+
+def usage(requester: Requester, *, since: date, until: date, group_by: str) -> list[dict[str, Any]]:
+    """Delivered images and what they cost the customer: by day (UTC), model or API key."""
+    rows = Charge.objects.filter(
+        account=requester.account, mode=requester.mode, created_at__date__gte=since, created_at__date__lte=until
+    )
+    group = TruncDate("created_at") if group_by == "day" else F(_GROUPS[group_by])
+    counted = rows.annotate(group=group).values("group").annotate(image_count=Count("id"), total=Sum("price_micros"))
+    return [
+        {"group": _label(group_by, row["group"]), "image_count": row["image_count"], "price_micros": row["total"]}
+        for row in counted.order_by("group")
+    ]
+
+
+def _label(group_by: str, value: Any) -> str:
+    if group_by == "key":
+        return public_id("key", value) if value else "site"
+    return str(value)

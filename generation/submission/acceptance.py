@@ -1,0 +1,230 @@
+"""accept(): idempotency, checks, quote, hold and rows in one short transaction, a nudge on commit."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from django.conf import settings
+from django.db import IntegrityError
+
+from accounts.authentication import Requester
+from accounts.identifiers import new_uuid, parse_public_id
+from accounts.ledger import operations
+from accounts.ledger.budgets import BudgetExceeded
+from accounts.models import Account
+from accounts.transactions import write_transaction
+from generation import references, settlement, tasks
+from generation.channels.models import Channel
+from generation.contract import GenerationRequest, Refusal
+from generation.execution import candidates, due
+from generation.fingerprints import fingerprint
+from generation.models import LIVE_STATES, Generation, IdempotencyKey, Output, Reference
+from generation.submission.plans import Plan, Quote, find_model, plan
+
+
+@dataclass(frozen=True, slots=True)
+class Accepted:
+    """The generation a request became, or, for a repeated idempotency key, the one it is."""
+
+    generation_id: uuid.UUID
+    is_replay: bool = False
+
+
+def quote(requester: Requester, request: GenerationRequest, *, now: datetime) -> Quote:
+    """What a request would cost at most. Same checks as accept, nothing fetched, nothing written."""
+    settled = plan(requester, request, find_model(request, now=now), now=now)
+    return Quote(
+        model=settled.image_model.name,
+        image_size=settled.choices.image_size,
+        aspect_ratio=settled.choices.aspect_ratio,
+        n=request.n,
+        per_image_micros=settled.quote_micros,
+        total_micros=settled.quote_micros * request.n,
+        warnings=settled.warnings,
+    )
+
+
+def accept(requester: Requester, request: GenerationRequest, *, now: datetime, idempotency_key: str = "") -> Accepted:
+    """Accept a request, or refuse it with no trace.
+
+    With an idempotency key, the same request answers the same generation for seven days.
+    """
+    found = find_model(request, now=now)
+    request_hash = fingerprint(request, found.image_model.name)
+    known = _replayed(requester, idempotency_key, request_hash, now)
+    if known is not None:
+        return Accepted(known, is_replay=True)
+    _check_channel(requester, found.image_model.name)
+    plan(requester, request, found, now=now)
+    prepared = references.prepare(requester, request.references)
+    first_size = (prepared[0].width, prepared[0].height) if prepared else None
+    settled = plan(requester, request, found, now=now, first_size=first_size)
+    generation = _generation(requester, request, settled, request_hash, now)
+    files = references.store(generation.pk, prepared)
+    try:
+        _save(requester, generation, files, idempotency_key, now)
+    except IntegrityError:
+        # Another request with the same idempotency key was first; anything else is a fault and shows as one.
+        known = _replayed(requester, idempotency_key, request_hash, now)
+        if known is None:
+            raise
+        return Accepted(known, is_replay=True)
+    tasks.nudge(due(account_id=requester.account.pk, now=now))
+    return Accepted(generation.pk)
+
+
+def cancel(requester: Requester, generation_id: str, *, now: datetime) -> uuid.UUID:
+    """Cancel what of a generation has not been sent. What has ended stays as it ended."""
+    row = Generation.objects.filter(
+        pk__in=filter(None, [parse_public_id("gen", generation_id)]), account=requester.account, mode=requester.mode
+    ).first()
+    if row is None:
+        raise Refusal("not_found", "generation_not_found", "There is no generation of yours with that id.")
+    settlement.cancel(row, now=now)
+    return row.pk
+
+
+def _replayed(requester: Requester, key: str, request_hash: str, now: datetime) -> uuid.UUID | None:
+    if not key:
+        return None
+    since = now - timedelta(days=settings.NBP_IDEMPOTENCY_DAYS)
+    rows = IdempotencyKey.objects.filter(account=requester.account, mode=requester.mode, key=key)
+    row = rows.first()
+    if row is None:
+        return None
+    if row.created_at < since:
+        rows.filter(created_at__lt=since).delete()
+        return None
+    if row.request_sha256 != request_hash:
+        raise Refusal(
+            "unprocessable",
+            "idempotency_key_reused",
+            "This Idempotency-Key was used for a different request.",
+            param="Idempotency-Key",
+        )
+    return row.generation_id
+
+
+def _check_channel(requester: Requester, image_model: str) -> None:
+    if candidates(requester.mode, image_model):
+        return
+    if Channel.objects.filter(mode=requester.mode, is_enabled=True).exclude(disabled_reason="").exists():
+        raise Refusal(
+            "unavailable",
+            "no_channel_available",
+            "The channels for this model are out of service. The operator sees why in the admin under Channels.",
+            retry_after_seconds=60,
+        )
+    if requester.mode == "live":
+        message = (
+            "No channel configured for live images. Operator: set GEMINI_API_KEY and restart, or add a channel in "
+            "the admin under Channels. Meanwhile a test key works on the sandbox."
+        )
+    else:
+        message = "The sandbox channel is switched off. Operator: enable it in the admin under Channels."
+    raise Refusal("unavailable", "no_channel_configured", message)
+
+
+def _generation(
+    requester: Requester, request: GenerationRequest, settled: Plan, request_hash: str, now: datetime
+) -> Generation:
+    return Generation(
+        id=new_uuid(),
+        account=requester.account,
+        api_key=requester.api_key,
+        user=requester.user,
+        mode=requester.mode,
+        image_model=settled.image_model,
+        model_requested=request.model or settled.image_model.name,
+        prompt=request.prompt,
+        aspect_ratio=settled.choices.aspect_ratio,
+        image_size=settled.choices.image_size,
+        n=request.n,
+        previous_output=settled.previous,
+        history_depth=settled.history_depth,
+        input_image_count=settled.input_image_count,
+        is_grounded=request.search_grounding,
+        thinking_level=settled.choices.thinking_level,
+        seed=request.seed,
+        metadata=dict(request.metadata),
+        tags=list(request.tags),
+        warnings=list(settled.warnings),
+        request_sha256=request_hash,
+        quote_micros=settled.quote_micros * request.n,
+        open_count=request.n,
+        created_at=now,
+    )
+
+
+def _save(requester: Requester, generation: Generation, files: Sequence[Reference], key: str, now: datetime) -> None:
+    """Transaction A: rows, hold and idempotency key, all or none."""
+    per_image = generation.quote_micros // generation.n
+    with write_transaction():
+        generation.save(force_insert=True)
+        if key:
+            IdempotencyKey.objects.create(
+                account=requester.account,
+                mode=requester.mode,
+                key=key,
+                request_sha256=generation.request_sha256,
+                generation=generation,
+                created_at=now,
+            )
+        outputs = Output.objects.bulk_create(
+            Output(
+                generation=generation,
+                account=requester.account,
+                api_key=requester.api_key,
+                mode=requester.mode,
+                index=index,
+                next_run_at=now,
+                quote_micros=per_image,
+                created_at=now,
+            )
+            for index in range(generation.n)
+        )
+        Reference.objects.bulk_create(files)
+        _hold(requester, {output.pk: per_image for output in outputs}, now)
+        _check_load(requester)
+
+
+def _hold(requester: Requester, amounts: dict[uuid.UUID, int], now: datetime) -> None:
+    priced = {output_id: amount for output_id, amount in amounts.items() if amount}
+    try:
+        operations.hold(
+            account_id=requester.account.pk, mode=requester.mode, amounts=priced, api_key=requester.api_key, now=now
+        )
+    except BudgetExceeded:
+        raise Refusal("payment", "budget_exceeded", "This API key's budget does not cover this request.") from None
+    except operations.InsufficientFunds:
+        total = sum(priced.values()) / 1_000_000
+        raise Refusal(
+            "payment",
+            "insufficient_credit",
+            f"The {requester.mode} wallet does not cover this request: it may cost up to ${total:.4f}.",
+        ) from None
+
+
+def _check_load(requester: Requester) -> None:
+    """Back-pressure, counted after the hold has locked the wallet, so that two requests cannot both be the last."""
+    account = Account.objects.only("queue_cap").get(pk=requester.account.pk)
+    cap = account.queue_cap if account.queue_cap is not None else settings.NBP_ACCOUNT_QUEUE_CAP
+    live = Output.objects.filter(account=requester.account, state__in=LIVE_STATES)
+    if live.count() > cap:
+        raise Refusal(
+            "rate_limit",
+            "too_many_unfinished",
+            f"More than {cap} images of this account are unfinished.",
+            retry_after_seconds=10,
+        )
+    concurrency = requester.api_key.concurrency if requester.api_key else None
+    if concurrency is not None and live.filter(api_key=requester.api_key).count() > concurrency:
+        raise Refusal(
+            "rate_limit",
+            "concurrency_limit",
+            f"This API key may have {concurrency} unfinished images at once.",
+            retry_after_seconds=5,
+        )

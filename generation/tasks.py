@@ -1,0 +1,37 @@
+"""Celery's part: an id in, one call out. Messages are only nudges; the database is the truth."""
+
+from __future__ import annotations
+
+import logging
+import uuid
+from collections.abc import Iterable
+from datetime import UTC, datetime
+
+from celery import shared_task
+from kombu.exceptions import OperationalError
+
+from generation import execution
+
+logger = logging.getLogger(__name__)
+_EXPIRES_SECONDS = 300
+
+
+@shared_task(name="generation.run_output")
+def run_output(*, output_id: str, **_: object) -> None:
+    """Run one output, then nudge what may run in its place."""
+    nudge(execution.run(uuid.UUID(output_id)))
+
+
+def sweep() -> None:
+    """Mend what is stranded and nudge what is due."""
+    nudge(execution.sweep(now=datetime.now(UTC)))
+
+
+def nudge(output_ids: Iterable[uuid.UUID]) -> None:
+    """Tell the workers that outputs are due. A broker that is down costs seconds: the sweeper nudges again."""
+    for output_id in output_ids:
+        try:
+            run_output.apply_async(kwargs={"output_id": str(output_id)}, expires=_EXPIRES_SECONDS, retry=False)
+        except (OperationalError, OSError) as error:
+            logger.warning("the broker takes no messages, the sweeper will nudge: %s", error)
+            return

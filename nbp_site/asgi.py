@@ -1,0 +1,14 @@
+"""The ASGI application: static files first, in front of Django, then Django."""
+
+from __future__ import annotations
+
+import os
+
+from django.core.asgi import get_asgi_application
+
+os.environ.setdefault("DJANGO_SETTINGS_MODULE", "nbp_site.settings")
+django_application = get_asgi_application()
+
+from nbp_site.static_files import with_static_files  # noqa: E402
+
+application = with_static_files(django_application)

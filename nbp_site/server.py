@@ -1,0 +1,77 @@
+"""Serves the site with uvicorn and ends it in order: waiting clients first, then calls, then the worker.
+
+uvicorn re-raises SIGTERM after its own shutdown, which would kill the process before ours; so the signals are ours.
+"""
+
+from __future__ import annotations
+
+import logging
+import signal
+import threading
+import time
+from types import FrameType
+
+import uvicorn
+from django.conf import settings
+
+from generation import execution
+from generation.egress import loop
+from generation.waiting import WATCHER
+from nbp_site.embedded import EmbeddedWorker
+from nbp_site.sweeper import SWEEPER
+
+logger = logging.getLogger(__name__)
+
+
+class Server(uvicorn.Server):
+    """uvicorn that answers its waiting clients before it closes their connections."""
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        WATCHER.close()
+        self.should_exit = True
+
+    def capture_signals(self):  # type: ignore[no-untyped-def]
+        from contextlib import nullcontext
+
+        return nullcontext()
+
+
+def serve(*, host: str, port: int, with_worker: bool) -> None:
+    """Serve until SIGINT or SIGTERM, then end in order. Call from the main thread."""
+    config = uvicorn.Config(
+        "nbp_site.asgi:application",
+        host=host,
+        port=port,
+        lifespan="off",
+        log_level="warning",
+        access_log=False,
+        timeout_graceful_shutdown=int(settings.NBP_SHUTDOWN_GRACE_SECONDS),
+        server_header=False,
+    )
+    server = Server(config)
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, server.handle_exit)
+    worker = EmbeddedWorker()
+    if with_worker:
+        worker.start()
+    try:
+        server.run()
+    finally:
+        if with_worker:
+            _end_work(worker)
+
+
+def _end_work(worker: EmbeddedWorker) -> None:
+    """Finish what can be finished within the grace, queue the rest again, then stop the worker."""
+    worker.stop_consuming()
+    SWEEPER.stop()
+    deadline = time.monotonic() + settings.NBP_SHUTDOWN_GRACE_SECONDS
+    while loop.in_flight() and time.monotonic() < deadline:
+        time.sleep(0.05)
+    if loop.in_flight():
+        logger.warning("%d calls are broken off and queued again", loop.in_flight())
+    loop.cancel_all(5)
+    worker.stop()
+    execution.stop_heartbeat()
+    loop.stop()
+    logger.info("stopped; %d threads left", threading.active_count())

@@ -1,0 +1,231 @@
+"""All settings, read from the environment; docs/operating.md has a line for each."""
+
+from __future__ import annotations
+
+from nbp_site.environment import (
+    DATA_DIR,
+    IS_DEVELOPMENT,
+    ROOT,
+    database_settings,
+    email_settings,
+    env,
+    load_secrets,
+)
+
+# --- secrets -----------------------------------------------------------------------------------------------------
+_secrets = load_secrets()
+SECRET_KEY = _secrets["SECRET_KEY"]
+NBP_KEY_PEPPER = _secrets["NBP_KEY_PEPPER"]
+NBP_FIELD_KEYS = _secrets["NBP_FIELD_KEYS"]
+NBP_LINK_KEY = _secrets["NBP_LINK_KEY"]
+
+# --- where we are ------------------------------------------------------------------------------------------------
+NBP_IS_DEVELOPMENT = IS_DEVELOPMENT
+NBP_DATA_DIR = DATA_DIR
+NBP_BASE_URL = env.str("NBP_BASE_URL", default="")
+DEBUG = env.bool("DEBUG", default=False)
+ALLOWED_HOSTS = env.list("ALLOWED_HOSTS", default=["localhost", "127.0.0.1", "[::1]"] if IS_DEVELOPMENT else [])
+CSRF_TRUSTED_ORIGINS = env.list("CSRF_TRUSTED_ORIGINS", default=[])
+ROOT_URLCONF = "nbp_site.urls"
+ASGI_APPLICATION = "nbp_site.asgi.application"
+APPEND_SLASH = True
+USE_TZ = True
+TIME_ZONE = "UTC"
+LANGUAGE_CODE = "en-us"
+USE_I18N = True
+DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
+
+INSTALLED_APPS = [
+    "nbp_site.apps.SiteConfig",
+    "nbp_site.apps.OperatorAdminConfig",
+    "django.contrib.auth",
+    "django.contrib.contenttypes",
+    "django.contrib.sessions",
+    "django.contrib.messages",
+    "django.contrib.staticfiles",
+    "allauth",
+    "allauth.account",
+    "allauth.mfa",
+    "rest_framework",
+    "drf_spectacular",
+    "drf_spectacular_sidecar",
+    "django_htmx",
+    "csp",
+    "accounts.apps.AccountsConfig",
+    "accounts.ledger.apps.LedgerConfig",
+    "generation.apps.GenerationConfig",
+    "generation.channels.apps.ChannelsConfig",
+]
+
+MIDDLEWARE = [
+    "nbp_site.request_ids.RequestIdMiddleware",
+    "django.middleware.security.SecurityMiddleware",
+    "csp.middleware.CSPMiddleware",
+    "django.contrib.sessions.middleware.SessionMiddleware",
+    "django.middleware.common.CommonMiddleware",
+    "django.middleware.csrf.CsrfViewMiddleware",
+    "django.contrib.auth.middleware.AuthenticationMiddleware",
+    "allauth.account.middleware.AccountMiddleware",
+    "django_htmx.middleware.HtmxMiddleware",
+    "django.contrib.messages.middleware.MessageMiddleware",
+    "django.middleware.clickjacking.XFrameOptionsMiddleware",
+]
+
+TEMPLATES = [
+    {
+        "BACKEND": "django.template.backends.django.DjangoTemplates",
+        "DIRS": [ROOT / "templates"],
+        "APP_DIRS": True,
+        "OPTIONS": {
+            "context_processors": [
+                "django.template.context_processors.request",
+                "django.contrib.auth.context_processors.auth",
+                "django.contrib.messages.context_processors.messages",
+                "generation.pages.context.site",
+            ],
+        },
+    },
+]
+
+# --- storage -----------------------------------------------------------------------------------------------------
+DATABASES = {"default": database_settings()}
+STATIC_URL = "/static/"
+STATIC_ROOT = DATA_DIR / "static"
+STATICFILES_DIRS = [ROOT / "templates" / "static"]
+MEDIA_ROOT = env.str("NBP_MEDIA_ROOT", default=str(DATA_DIR / "media"))
+STORAGES = {
+    "default": {
+        "BACKEND": "django.core.files.storage.FileSystemStorage",
+        "OPTIONS": {"location": MEDIA_ROOT, "file_permissions_mode": 0o640},
+    },
+    "staticfiles": {"BACKEND": "django.contrib.staticfiles.storage.StaticFilesStorage"},
+}
+NBP_SPOOL_DIR = DATA_DIR / "spool"
+
+# --- people ------------------------------------------------------------------------------------------------------
+AUTH_USER_MODEL = "accounts.User"
+AUTHENTICATION_BACKENDS = [
+    "django.contrib.auth.backends.ModelBackend",
+    "allauth.account.auth_backends.AuthenticationBackend",
+]
+AUTH_PASSWORD_VALIDATORS = [
+    {"NAME": f"django.contrib.auth.password_validation.{name}"}
+    for name in ("UserAttributeSimilarityValidator", "MinimumLengthValidator", "CommonPasswordValidator")
+]
+ACCOUNT_ADAPTER = "accounts.pages.adapter.SignupPolicyAdapter"
+ACCOUNT_LOGIN_METHODS = {"email"}
+ACCOUNT_USER_MODEL_USERNAME_FIELD = None
+ACCOUNT_SIGNUP_FIELDS = ["email*", "password1*", "password2*"]
+ACCOUNT_EMAIL_VERIFICATION = "mandatory"
+ACCOUNT_EMAIL_VERIFICATION_BY_CODE_ENABLED = True
+ACCOUNT_SESSION_REMEMBER = True
+ACCOUNT_EMAIL_SUBJECT_PREFIX = ""
+MFA_SUPPORTED_TYPES = ["totp", "recovery_codes"]
+LOGIN_REDIRECT_URL = "playground"
+ACCOUNT_LOGOUT_REDIRECT_URL = "landing"
+LOGIN_URL = "account_login"
+NBP_SIGNUP = env.str("NBP_SIGNUP", default="open" if IS_DEVELOPMENT else "closed")
+NBP_PLAY_MONEY_MICROS = env.int("NBP_PLAY_MONEY_MICROS", default=100_000_000)
+
+# --- mail --------------------------------------------------------------------------------------------------------
+_email = email_settings()
+vars().update(_email)
+DEFAULT_FROM_EMAIL = env.str("DEFAULT_FROM_EMAIL", default="Nano Banana Pro <noreply@localhost>")
+SERVER_EMAIL = DEFAULT_FROM_EMAIL
+
+# --- the queue ---------------------------------------------------------------------------------------------------
+NBP_BROKER_URL = env.str("CELERY_BROKER_URL", default="memory://localhost/")
+NBP_REDIS_URL = env.str("REDIS_URL", default="")
+NBP_WORKER_THREADS = env.int("NBP_WORKER_THREADS", default=64)
+
+# --- generation --------------------------------------------------------------------------------------------------
+NBP_LEASE_SECONDS = env.int("NBP_LEASE_SECONDS", default=60)
+NBP_CALL_DEADLINE_SECONDS = env.float("NBP_CALL_DEADLINE_SECONDS", default=300.0)
+NBP_RETRY_BASE_SECONDS = env.float("NBP_RETRY_BASE_SECONDS", default=1.0)
+NBP_SHUTDOWN_GRACE_SECONDS = env.float("NBP_SHUTDOWN_GRACE_SECONDS", default=10.0)
+NBP_ACCOUNT_RUNNING_CAP = env.int("NBP_ACCOUNT_RUNNING_CAP", default=50)
+NBP_ACCOUNT_QUEUE_CAP = env.int("NBP_ACCOUNT_QUEUE_CAP", default=1000)
+NBP_LINK_SECONDS = env.int("NBP_LINK_SECONDS", default=3600)
+NBP_MAX_BODY_BYTES = env.int("NBP_MAX_BODY_BYTES", default=100 * 1024 * 1024)
+NBP_FETCH_ALLOW_HOSTS = env.list("NBP_FETCH_ALLOW_HOSTS", default=[])
+NBP_WAITING_THREADS = env.int("NBP_WAITING_THREADS", default=16)
+NBP_REQUESTS_PER_MINUTE = env.int("NBP_REQUESTS_PER_MINUTE", default=600)
+NBP_IDEMPOTENCY_DAYS = env.int("NBP_IDEMPOTENCY_DAYS", default=7)
+
+# --- the API -----------------------------------------------------------------------------------------------------
+DATA_UPLOAD_MAX_MEMORY_SIZE = NBP_MAX_BODY_BYTES
+DATA_UPLOAD_MAX_NUMBER_FILES = 20
+FILE_UPLOAD_MAX_MEMORY_SIZE = 1024 * 1024
+REST_FRAMEWORK = {
+    "DEFAULT_AUTHENTICATION_CLASSES": ["generation.dialects.native.authentication.ApiKeyAuthentication"],
+    "DEFAULT_PERMISSION_CLASSES": ["rest_framework.permissions.IsAuthenticated"],
+    "DEFAULT_RENDERER_CLASSES": ["rest_framework.renderers.JSONRenderer"],
+    "DEFAULT_PARSER_CLASSES": [
+        "generation.dialects.native.parsers.StrictJSONParser",
+        "rest_framework.parsers.MultiPartParser",
+    ],
+    "DEFAULT_SCHEMA_CLASS": "drf_spectacular.openapi.AutoSchema",
+    "EXCEPTION_HANDLER": "generation.dialects.native.errors.handle",
+    "UNAUTHENTICATED_USER": None,
+}
+SPECTACULAR_SETTINGS = {
+    "TITLE": "Nano Banana Pro service",
+    "DESCRIPTION": "Images by prompt, each charged exactly once or failed for free.",
+    "VERSION": "1",
+    "OAS_VERSION": "3.1.0",
+    "SCHEMA_PATH_PREFIX": "/api/v1",
+    "SERVE_INCLUDE_SCHEMA": False,
+    "SERVE_PUBLIC": True,
+    "SERVE_AUTHENTICATION": [],
+    "SERVE_PERMISSIONS": [],
+    "SWAGGER_UI_DIST": "SIDECAR",
+    "SWAGGER_UI_FAVICON_HREF": "SIDECAR",
+    "COMPONENT_SPLIT_REQUEST": True,
+    "APPEND_COMPONENTS": {"securitySchemes": {"apiKey": {"type": "http", "scheme": "bearer"}}},
+    "SECURITY": [{"apiKey": []}],
+}
+
+# --- browsers ----------------------------------------------------------------------------------------------------
+CONTENT_SECURITY_POLICY = {
+    "DIRECTIVES": {
+        "default-src": ["'self'"],
+        "script-src": ["'self'"],
+        "style-src": ["'self'"],
+        "img-src": ["'self'", "data:"],
+        "frame-src": ["'self'"],
+        "object-src": ["'none'"],
+        "base-uri": ["'none'"],
+        "form-action": ["'self'"],
+        "frame-ancestors": ["'none'"],
+    }
+}
+X_FRAME_OPTIONS = "DENY"
+SECURE_REFERRER_POLICY = "same-origin"
+SECURE_CONTENT_TYPE_NOSNIFF = True
+SESSION_COOKIE_HTTPONLY = True
+SESSION_COOKIE_SAMESITE = "Lax"
+_is_https = NBP_BASE_URL.startswith("https://") or (not IS_DEVELOPMENT and not NBP_BASE_URL)
+SESSION_COOKIE_SECURE = _is_https
+CSRF_COOKIE_SECURE = _is_https
+SECURE_SSL_REDIRECT = env.bool("SECURE_SSL_REDIRECT", default=_is_https)
+SECURE_HSTS_SECONDS = env.int("SECURE_HSTS_SECONDS", default=31_536_000 if _is_https else 0)
+SECURE_HSTS_INCLUDE_SUBDOMAINS = _is_https
+SECURE_HSTS_PRELOAD = _is_https
+if env.bool("NBP_BEHIND_PROXY", default=False):
+    SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https")
+    USE_X_FORWARDED_HOST = True
+
+# --- logs --------------------------------------------------------------------------------------------------------
+LOGGING = {
+    "version": 1,
+    "disable_existing_loggers": False,
+    "filters": {"request_id": {"()": "nbp_site.request_ids.RequestIdFilter"}},
+    "formatters": {"line": {"format": "%(asctime)s %(levelname)s %(name)s [%(request_id)s] %(message)s"}},
+    "handlers": {"console": {"class": "logging.StreamHandler", "formatter": "line", "filters": ["request_id"]}},
+    "root": {"handlers": ["console"], "level": env.str("NBP_LOG_LEVEL", default="WARNING")},
+    "loggers": {
+        name: {"level": env.str("NBP_LOG_LEVEL", default="INFO")} for name in ("accounts", "generation", "nbp_site")
+    },
+}
+
+SILENCED_SYSTEM_CHECKS: list[str] = []

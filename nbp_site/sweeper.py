@@ -1,0 +1,47 @@
+"""A thread that sweeps: every worker process has one, and several do no more than one."""
+
+from __future__ import annotations
+
+import logging
+import threading
+
+from django.db import DatabaseError, connection
+
+from generation import tasks
+
+logger = logging.getLogger(__name__)
+_EVERY_SECONDS = 0.5
+
+
+class Sweeper:
+    """Due rows are nudged within a second; what a crash left behind is mended when its lease has ended."""
+
+    def __init__(self) -> None:
+        self._stopped = threading.Event()
+        self._thread: threading.Thread | None = None
+
+    def start(self) -> None:
+        if self._thread is None or not self._thread.is_alive():
+            self._stopped.clear()
+            self._thread = threading.Thread(target=self._run, name="sweeper", daemon=True)
+            self._thread.start()
+
+    def stop(self) -> None:
+        self._stopped.set()
+        if self._thread is not None:
+            self._thread.join(timeout=5)
+
+    def _run(self) -> None:
+        while not self._stopped.wait(_EVERY_SECONDS):
+            try:
+                tasks.sweep()
+            except DatabaseError as error:
+                logger.warning("the sweeper could not reach the database: %s", error)
+            except Exception:
+                # A sweeper that dies leaves stranded work behind for good; say what happened and go on.
+                logger.exception("the sweeper failed")
+            finally:
+                connection.close()
+
+
+SWEEPER = Sweeper()

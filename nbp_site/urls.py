@@ -1,0 +1,24 @@
+"""Which door leads where."""
+
+from __future__ import annotations
+
+from django.conf import settings
+from django.contrib import admin
+from django.urls import include, path
+
+from generation.dialects.native import content
+
+urlpatterns = [
+    path("api/v1/", include("generation.dialects.native.urls")),
+    path("m/<str:output_id>", content.signed_link, name="image"),
+    path("admin/", admin.site.urls),
+    path("accounts/", include("allauth.urls")),
+    path("", include("accounts.pages.urls")),
+    path("", include("generation.pages.urls")),
+]
+
+if settings.NBP_IS_DEVELOPMENT:
+    urlpatterns += [path("dev/mail/", include("nbp_site.dev_mail"))]
+
+handler404 = "nbp_site.error_pages.not_found"
+handler500 = "nbp_site.error_pages.fault"
