@@ -33,3 +33,9 @@ def is_ready(channel: Channel) -> bool:
 def upstream_model_of(channel: Channel, image_model: str, default: str) -> str:
     """What this road calls the model."""
     return str(channel.upstream_models.get(image_model, default))
+
+
+def candidates(mode: str, image_model: str) -> list[Channel]:
+    """Channels that are configured, enabled and ready for a mode and model, in order of priority."""
+    rows = Channel.objects.filter(mode=mode, is_enabled=True, disabled_reason="").order_by("priority", "name")
+    return [row for row in rows if is_ready(row) and (not row.only_models or image_model in row.only_models)]

@@ -30,7 +30,6 @@ def thumbnail(path: Path, max_edge: int) -> bytes:
         raise ValueError("A preview has at least one pixel.")
     with path.open("rb") as file, pillow.slot():
         picture = _shrunk(file, kind_of(file.read(16)), max_edge)
-        picture.thumbnail((max_edge, max_edge))
         buffer = BytesIO()
         picture.save(buffer, "WEBP", quality=_QUALITY, method=2)
         return buffer.getvalue()
@@ -83,7 +82,14 @@ def _assembled(header: png.Header, steps: Iterator[bytes], max_edge: int) -> Ima
         small = strip.reduce(factor)
         fresh.paste(small, (0, top))
         top += small.height
-    return fresh
+    # The reduced edges are rounded up; the box is what the picture really covers of them.
+    shape = _fitted(header.width, header.height, max_edge)
+    return fresh.resize(shape, Image.Resampling.BICUBIC, (0, 0, header.width / factor, header.height / factor))
+
+
+def _fitted(width: int, height: int, max_edge: int) -> tuple[int, int]:
+    scale = min(1.0, max_edge / max(width, height))
+    return max(1, round(width * scale)), max(1, round(height * scale))
 
 
 def _strips(header: png.Header, steps: Iterator[bytes], factor: int) -> Iterator[Image.Image]:

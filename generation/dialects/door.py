@@ -6,6 +6,7 @@ Database work of a waiting view runs in a bounded executor of our own that gives
 from __future__ import annotations
 
 import asyncio
+import contextvars
 import functools
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -36,7 +37,7 @@ async def in_thread(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs)
             if not connection.in_atomic_block:
                 connection.close()
 
-    return await asyncio.get_running_loop().run_in_executor(_executor(), work)
+    return await asyncio.get_running_loop().run_in_executor(_executor(), contextvars.copy_context().run, work)
 
 
 def bearer(request: HttpRequest) -> str | None:

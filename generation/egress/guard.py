@@ -28,6 +28,7 @@ PORTS = (80, 443)
 MAX_URL_CHARACTERS = 8192
 MAX_ADDRESSES = 4
 RESOLVER_THREADS = 8
+_DEFAULT_PORTS = {"http": 80, "https": 443}
 
 _NOT_PUBLIC = "The host has no public address."
 
@@ -114,7 +115,7 @@ def check_url(url: str, allow: Allow = allow_none) -> None:
     """
     parsed = _parsed(url)
     host = parsed.raw_host.decode("ascii")
-    port = parsed.port or (80 if parsed.scheme == "http" else 443)
+    port = _DEFAULT_PORTS[parsed.scheme] if parsed.port is None else parsed.port
     if allow(host, port):
         return
     _require_port(port)

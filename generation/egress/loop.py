@@ -143,15 +143,22 @@ def run(coro: Coroutine[Any, Any, T], *, timeout_seconds: float | None = None) -
     with _lock:
         future = _started().submit(coro)
     try:
-        concurrent.futures.wait([future], timeout_seconds)
-        if not future.done() and future.cancel():
-            raise TimeoutError(f"the call did not end within {timeout_seconds} seconds")
-        return future.result()
+        return _result(future, timeout_seconds)
     except concurrent.futures.CancelledError:
         raise CallCanceled("the call was canceled") from None
     except BaseException:
         future.cancel()
         raise
+
+
+def _result(future: Future[T], timeout_seconds: float | None) -> T:
+    try:
+        return future.result(timeout_seconds)
+    except TimeoutError:
+        # The coroutine may have raised one of its own, or ended just now.
+        if not future.done() and future.cancel():
+            raise TimeoutError(f"the call did not end within {timeout_seconds} seconds") from None
+        return future.result()
 
 
 def in_flight() -> int:

@@ -2,7 +2,7 @@
 
 from generation.execution.dispatch import due
 from generation.execution.leases import stop_heartbeat
-from generation.execution.road import candidates, run
+from generation.execution.road import run
 from generation.execution.sweeping import sweep
 
-__all__ = ["candidates", "due", "run", "stop_heartbeat", "sweep"]
+__all__ = ["due", "run", "stop_heartbeat", "sweep"]

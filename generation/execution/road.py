@@ -57,16 +57,10 @@ def _run(lease: Lease) -> list[uuid.UUID]:
     return due(account_id=output.account_id, now=_now())
 
 
-def candidates(mode: str, image_model: str) -> list[Channel]:
-    """Channels that are configured, enabled and ready for a mode and model, in order of priority."""
-    rows = Channel.objects.filter(mode=mode, is_enabled=True, disabled_reason="").order_by("priority", "name")
-    return [row for row in rows if registry.is_ready(row) and (not row.only_models or image_model in row.only_models)]
-
-
 def _choose(lease: Lease, output: Output) -> Channel | None:
     """The channel to call now; None if the output was made to wait or ended."""
     now = _now()
-    channels = candidates(output.mode, output.generation.image_model_id)
+    channels = registry.candidates(output.mode, output.generation.image_model_id)
     errors = Counter(
         str(channel_id)
         for channel_id in Attempt.objects.filter(output=output, status=Attempt.Status.ERROR).values_list(

@@ -1,13 +1,26 @@
-"""Pages of the site."""
+"""Pages of the site: landing, playground, generations, images, wallet."""
 
 from __future__ import annotations
 
-from django.http import HttpRequest, HttpResponse
 from django.urls import path
 
+from generation.pages import generations, landing, modes, playground, wallet
 
-def landing(request: HttpRequest) -> HttpResponse:
-    return HttpResponse("Nano Banana Pro")
-
-
-urlpatterns = [path("", landing, name="landing"), path("playground/", landing, name="playground")]
+urlpatterns = [
+    path("", landing.landing, name="landing"),
+    path("mode/", modes.switch, name="mode"),
+    path("playground/", playground.playground, name="playground"),
+    path("playground/options/", playground.options, name="playground-options"),
+    path("playground/quote/", playground.quote, name="playground-quote"),
+    path("generations/<str:generation_id>/", generations.generation, name="generation"),
+    path("generations/<str:generation_id>/progress/", generations.progress, name="generation-progress"),
+    path("generations/<str:generation_id>/cancel/", generations.cancel, name="generation-cancel"),
+    path(
+        "generations/<str:generation_id>/suggestions/<str:output_id>/",
+        generations.suggestions,
+        name="generation-suggestions",
+    ),
+    path("images/", generations.images, name="images"),
+    path("images/<str:output_id>/", generations.output, name="output"),
+    path("wallet/", wallet.wallet, name="wallet"),
+]

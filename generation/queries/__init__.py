@@ -1,6 +1,7 @@
 """Reads for doors, pages and the admin. Nothing here changes a row."""
 
 from generation.queries.catalogue import image_models
+from generation.queries.channels import live_is_open
 from generation.queries.generations import find, finished, media_by_link, media_of, outcome, outcomes
 from generation.queries.money import budget, statement, usage, wallet
 from generation.queries.pages import Page
@@ -11,6 +12,7 @@ __all__ = [
     "find",
     "finished",
     "image_models",
+    "live_is_open",
     "media_by_link",
     "media_of",
     "outcome",

@@ -17,9 +17,10 @@ from accounts.ledger.budgets import BudgetExceeded
 from accounts.models import Account
 from accounts.transactions import write_transaction
 from generation import references, settlement, tasks
+from generation.channels import registry
 from generation.channels.models import Channel
 from generation.contract import GenerationRequest, Refusal
-from generation.execution import candidates, due
+from generation.execution import due
 from generation.fingerprints import fingerprint
 from generation.models import LIVE_STATES, Generation, IdempotencyKey, Output, Reference
 from generation.submission.plans import Plan, Quote, find_model, plan
@@ -109,7 +110,7 @@ def _replayed(requester: Requester, key: str, request_hash: str, now: datetime) 
 
 
 def _check_channel(requester: Requester, image_model: str) -> None:
-    if candidates(requester.mode, image_model):
+    if registry.candidates(requester.mode, image_model):
         return
     if Channel.objects.filter(mode=requester.mode, is_enabled=True).exclude(disabled_reason="").exists():
         raise Refusal(

@@ -46,7 +46,7 @@ class Background:
     def __init__(self, coro: object, **options: object) -> None:
         self.result: object = None
         self.error: BaseException | None = None
-        self.thread = threading.Thread(target=self._run, args=(coro, options))
+        self.thread = threading.Thread(target=self._run, args=(coro, options), daemon=True)
         self.thread.start()
 
     def _run(self, coro: object, options: dict[str, object]) -> None:

@@ -42,13 +42,13 @@ class Reading:
 
 
 def read(response: types.GenerateContentResponse) -> Reading:
-    """Raises ValueError for JSON that is no answer of generateContent, ChannelError for a disabled account."""
+    """Raises ValueError for what is no complete answer of generateContent, ChannelError for a disabled account."""
     candidate = response.candidates[0] if response.candidates else None
-    if candidate is None and response.prompt_feedback is None and response.usage_metadata is None:
-        raise ValueError("the answer has neither candidates nor a reason for their absence")
     parts = _final_parts(candidate)
     images = [part for part in parts if _is_image(part)]
     reason = _reason(response, candidate, has_image=bool(images))
+    if not reason and not images:
+        raise ValueError("the answer has neither a picture nor a reason for its absence")
     if reason == ACCOUNT_DISABLED:
         raise ChannelError("unauthorized", f"the account is limited or disabled: {reason}", status=200)
     finish = _finish(response, reason, has_image=bool(images))

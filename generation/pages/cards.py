@@ -1,0 +1,112 @@
+"""A generation as its page shows it: each output with its link, its words and its receipt. Reads only."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from django.urls import reverse
+from django.utils.text import Truncator
+
+from accounts.authentication import Requester
+from accounts.identifiers import parse_public_id
+from generation import media
+from generation.contract import Outcome, OutputOutcome
+from generation.models import Charge, Output
+
+_ALT_CHARACTERS = 120
+
+
+@dataclass(frozen=True, slots=True)
+class Card:
+    """One output: `link` is empty while there is no image, `charge` is None while nothing was charged."""
+
+    output: OutputOutcome
+    alt: str
+    link: str
+    file_name: str
+    charge: Charge | None
+    attempts: tuple[dict[str, Any], ...]
+
+    @property
+    def entry_id(self) -> str:
+        """The public id of the ledger entry that took the money; empty for a charge of nothing."""
+        return self.charge.entry.public_id if self.charge and self.charge.entry else ""
+
+
+def image_path(output_id: str) -> str:
+    """The link to an output's image on this very origin, which is all a page's policy lets it show."""
+    return f"{reverse('image', args=[output_id])}?{media.signed_query(output_id)}"
+
+
+def alt_text(prompt: str) -> str:
+    """What a reader who cannot see the image is told: its prompt, shortened."""
+    return Truncator(" ".join(prompt.split())).chars(_ALT_CHARACTERS)
+
+
+def cards(requester: Requester, outcome: Outcome) -> list[Card]:
+    """The outputs of a generation of the requester's own."""
+    charges = _charges(requester, outcome.outputs)
+    return [_card(outcome, output, charges.get(output.id)) for output in outcome.outputs]
+
+
+def _charges(requester: Requester, outputs: Sequence[OutputOutcome]) -> dict[str, Charge]:
+    ids = [parse_public_id("out", each.id) for each in outputs]
+    rows = Charge.objects.filter(output_id__in=ids, account=requester.account, mode=requester.mode)
+    return {row.output.public_id: row for row in rows.select_related("output", "entry")}
+
+
+def _card(outcome: Outcome, output: OutputOutcome, charge: Charge | None) -> Card:
+    has_image = output.mime_type is not None
+    return Card(
+        output=output,
+        alt=alt_text(outcome.prompt),
+        link=image_path(output.id) if has_image else "",
+        file_name=f"{output.id}.{media.EXTENSIONS.get(output.mime_type or '', 'bin')}",
+        charge=charge,
+        attempts=tuple(_attempt(each) for each in output.attempts),
+    )
+
+
+def _attempt(attempt: Any) -> dict[str, Any]:
+    ended, started = attempt["finished_at"], attempt["started_at"]
+    return dict(attempt) | {"seconds": (ended - started).total_seconds() if ended else None}
+
+
+def digest(outcome: Outcome) -> str:
+    """Changes exactly when the page has something new to show."""
+    seen = [(each.status, [(one["number"], one["status"]) for one in each.attempts]) for each in outcome.outputs]
+    return hashlib.sha256(repr((outcome.status, seen)).encode()).hexdigest()[:16]
+
+
+def progress_words(outcome: Outcome) -> str:
+    """One honest sentence about where a generation is."""
+    if outcome.is_finished:
+        return {"succeeded": _succeeded_words(outcome), "failed": "No image, and nothing was charged."}.get(
+            outcome.status, "Canceled. Nothing was charged."
+        )
+    tries = max((len(each.attempts) for each in outcome.outputs), default=0)
+    if not tries:
+        return "Waiting for a free place."
+    if tries > 1:
+        return f"Try {tries}: the one before brought no image. You pay nothing for that."
+    return "Being made."
+
+
+def _succeeded_words(outcome: Outcome) -> str:
+    made = sum(1 for each in outcome.outputs if each.status == "succeeded")
+    if made == outcome.n:
+        return "The image is ready." if made == 1 else f"All {made} images are ready."
+    return f"{made} of {outcome.n} images are ready. Only those were charged."
+
+
+def generation_of(requester: Requester, output_id: str) -> str | None:
+    """The public id of the generation one of the requester's own outputs belongs to."""
+    row = (
+        Output.objects.select_related("generation")
+        .filter(pk=parse_public_id("out", output_id), account=requester.account, mode=requester.mode)
+        .first()
+    )
+    return row.generation.public_id if row else None

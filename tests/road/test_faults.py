@@ -1,0 +1,249 @@
+"""Crashes, lost and doubled nudges, zombies: the rows end as if nothing had happened."""
+
+from __future__ import annotations
+
+import uuid
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+from django.db.models.functions import Now
+
+from accounts.ledger.models import Entry, Hold
+from generation import execution, settlement, submission, tasks
+from generation.contract import Answer, ChannelError, GenerationRequest
+from generation.execution import leases, results, road
+from generation.models import Attempt, Charge, Generation, Media, Output
+
+pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("audited")]
+
+
+def _accept(person: Any, prompt: str = "a lighthouse", **fields: Any) -> Output:
+    accepted = submission.accept(person.requester(), GenerationRequest(prompt=prompt, **fields), now=datetime.now(UTC))
+    return Output.objects.get(generation_id=accepted.generation_id, index=0)
+
+
+def _expire(output: Output) -> None:
+    Output.objects.filter(pk=output.pk).update(lease_until=Now() - timedelta(seconds=1))
+
+
+def test_a_lost_nudge_is_sent_again(alice: Any, queue: Any) -> None:
+    output = _accept(alice)
+    queue.sent.clear()
+    Output.objects.filter(pk=output.pk).update(nudged_at=datetime.now(UTC) - timedelta(seconds=11))
+    tasks.sweep()
+    assert queue.sent == [output.pk]
+    queue.run()
+    assert Charge.objects.count() == 1
+
+
+def test_a_doubled_nudge_costs_one_failed_compare_and_set(alice: Any, queue: Any) -> None:
+    output = _accept(alice)
+    queue.sent = [output.pk] * 3
+    queue.run()
+    assert (Attempt.objects.count(), Charge.objects.count()) == (1, 1)
+
+
+def test_an_ancient_or_unknown_nudge_is_a_no_op(alice: Any, queue: Any) -> None:
+    queue.sent = [uuid.uuid4()]
+    queue.run()
+    assert Attempt.objects.count() == 0
+
+
+def test_a_worker_that_dies_before_sending_costs_nothing(alice: Any, queue: Any) -> None:
+    output = _accept(alice)
+    assert leases.claim(output.pk) is not None
+    tasks.sweep()
+    output.refresh_from_db()
+    assert output.state == "leased"
+    _expire(output)
+    queue.run_to_the_end()
+    assert list(Attempt.objects.values_list("number", "status")) == [(1, "ok")]
+    assert Charge.objects.count() == 1
+
+
+def _send(output: Output) -> tuple[leases.Lease, Attempt]:
+    lease = leases.claim(output.pk)
+    assert lease is not None
+    output = Output.objects.select_related("generation__image_model").get(pk=output.pk)
+    attempt = Attempt(
+        output=output, number=output.attempts.count() + 1, channel=road._choose(lease, output), lease_number=lease.number,
+        upstream_model="gemini-3-pro-image", prompt_hash="x", started_at=datetime.now(UTC),
+    )
+    assert leases.send(lease, attempt)
+    return lease, attempt
+
+
+def test_a_worker_that_dies_while_a_call_is_out_leaves_an_unknown(alice: Any, queue: Any) -> None:
+    output = _accept(alice)
+    _send(output)
+    _expire(output)
+    queue.run_to_the_end()
+    assert list(Attempt.objects.order_by("number").values_list("status", flat=True)) == ["unknown", "ok"]
+    assert Charge.objects.count() == 1
+
+
+def test_three_dead_workers_end_the_output_for_free(alice: Any, queue: Any) -> None:
+    output = _accept(alice)
+    for _ in range(3):
+        Output.objects.filter(pk=output.pk).update(next_run_at=Now())
+        _send(output)
+        _expire(output)
+        tasks.sweep()
+    output.refresh_from_db()
+    assert (output.state, output.error_code) == ("failed", "upstream_no_answer")
+    assert Hold.objects.get().state == "released"
+
+
+def test_a_zombie_finds_the_fence_closed(alice: Any, queue: Any) -> None:
+    output = _accept(alice)
+    lease = leases.claim(output.pk)
+    assert lease is not None
+    _expire(output)
+    tasks.sweep()
+    other = leases.claim(output.pk)
+    assert other is not None
+    late = Attempt(
+        output=Output.objects.get(pk=output.pk), number=1, channel=road.registry.candidates("test", "gemini-3-pro-image")[0],
+        lease_number=lease.number, upstream_model="x", prompt_hash="x", started_at=datetime.now(UTC),
+    )
+    assert leases.send(lease, late) is False
+    assert Attempt.objects.count() == 0
+    leases.requeue(other, seconds=0)
+    queue.run_to_the_end()
+
+
+def test_an_expired_lease_does_not_pass_the_fence(alice: Any, queue: Any) -> None:
+    output = _accept(alice)
+    lease = leases.claim(output.pk)
+    assert lease is not None
+    _expire(output)
+    attempt = Attempt(
+        output=Output.objects.get(pk=output.pk), number=1, channel=road.registry.candidates("test", "gemini-3-pro-image")[0],
+        lease_number=lease.number, upstream_model="x", prompt_hash="x", started_at=datetime.now(UTC),
+    )
+    assert leases.send(lease, attempt) is False
+    queue.run_to_the_end()
+
+
+def _drawn(output: Output) -> Answer:
+    """A real answer of the sandbox for this output, as a worker that was slow would hold it."""
+    channel = road.registry.candidates("test", "gemini-3-pro-image")[0]
+    output = Output.objects.select_related("generation__image_model").get(pk=output.pk)
+    with road.call_for(output, channel, attempt_number=1) as call:
+        return road._call(channel, call)
+
+
+def test_a_late_answer_of_a_presumed_dead_worker_is_taken_and_the_second_call_is_not_charged(
+    alice: Any, queue: Any
+) -> None:
+    """The first durable result wins: it is one image and one charge, whoever holds the lease."""
+    output = _accept(alice)
+    lease, attempt = _send(output)
+    answer = _drawn(output)
+    _expire(output)
+    tasks.sweep()
+    results.answered(lease, attempt, answer, now=datetime.now(UTC))
+    queue.run_to_the_end()
+    output.refresh_from_db()
+    assert output.state == "succeeded"
+    assert list(Attempt.objects.values_list("status", "is_delivered")) == [("ok", True)]
+    assert (Charge.objects.count(), Media.objects.count()) == (1, 1)
+
+
+def test_two_answers_for_one_output_are_one_charge(alice: Any, queue: Any) -> None:
+    output = _accept(alice)
+    lease, attempt = _send(output)
+    answer = _drawn(output)
+    _expire(output)
+    tasks.sweep()
+    second_lease, second = _send(output)
+    results.answered(second_lease, second, _drawn(output), now=datetime.now(UTC))
+    results.answered(lease, attempt, answer, now=datetime.now(UTC))
+    assert (Charge.objects.count(), Media.objects.count()) == (1, 1)
+    assert sorted(Attempt.objects.values_list("status", "is_delivered")) == [("ok", False), ("ok", True)]
+
+
+def test_a_crash_between_storing_and_settling_settles_without_another_call(
+    alice: Any, queue: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    output = _accept(alice)
+    with monkeypatch.context() as patch:
+        patch.setattr(settlement, "succeed", lambda *args, **kwargs: False)
+        queue.run()
+    output.refresh_from_db()
+    assert output.state == "received"
+    Media.objects.update(created_at=datetime.now(UTC) - timedelta(seconds=6))
+    tasks.sweep()
+    output.refresh_from_db()
+    assert output.state == "succeeded"
+    assert (Attempt.objects.count(), Charge.objects.count()) == (1, 1)
+
+
+def test_a_crash_inside_the_settlement_rolls_back_and_settles_once(
+    alice: Any, queue: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    output = _accept(alice)
+
+    def crash(*args: object, **kwargs: object) -> None:
+        raise RuntimeError("power cut")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Charge.objects, "create", crash)
+        with pytest.raises(RuntimeError):
+            queue.run()
+    output.refresh_from_db()
+    assert (output.state, Charge.objects.count(), Hold.objects.get().state) == ("received", 0, "open")
+    assert Entry.objects.filter(kind="capture").count() == 0
+    Media.objects.update(created_at=datetime.now(UTC) - timedelta(seconds=6))
+    tasks.sweep()
+    output.refresh_from_db()
+    assert (output.state, Charge.objects.count()) == ("succeeded", 1)
+
+
+def test_ten_sweepers_do_what_one_does(alice: Any, queue: Any) -> None:
+    output = _accept(alice)
+    _send(output)
+    _expire(output)
+    for _ in range(10):
+        tasks.sweep()
+    assert len(queue.sent) <= 2
+    queue.run_to_the_end()
+    assert Charge.objects.count() == 1
+
+
+def test_a_cancellation_takes_effect_when_the_call_brings_nothing(alice: Any, queue: Any) -> None:
+    output = _accept(alice)
+    lease, attempt = _send(output)
+    submission.cancel(alice.requester(), output.generation.public_id, now=datetime.now(UTC))
+    results.errored(lease, attempt, ChannelError("busy", "503", status=503), now=datetime.now(UTC))
+    output.refresh_from_db()
+    assert (output.state, Hold.objects.get().state) == ("canceled", "released")
+
+
+def test_the_running_cap_is_kept_and_accounts_take_turns(alice: Any, make_person: Any, queue: Any, settings: Any) -> None:
+    settings.NBP_ACCOUNT_RUNNING_CAP = 3
+    carol = make_person("carol", test_micros=100_000_000)
+    for _ in range(4):
+        submission.accept(alice.requester(), GenerationRequest(prompt="a", n=2), now=datetime.now(UTC))
+    assert len(queue.sent) == 3
+    submission.accept(carol.requester(), GenerationRequest(prompt="b", n=2), now=datetime.now(UTC))
+    assert len(queue.sent) == 5
+    queue.run()
+    assert Charge.objects.count() == 10
+    assert set(Generation.objects.values_list("status", flat=True)) == {"succeeded"}
+
+
+def test_a_second_channel_serves_when_the_first_is_shut(alice: Any, queue: Any) -> None:
+    from generation.channels.models import Channel
+
+    broken = Channel.objects.create(name="broken", kind="gemini", mode="test", priority=1, base_url="http://127.0.0.1:9")
+    broken.set_secret("key")
+    broken.save()
+    output = _accept(alice)
+    queue.run_to_the_end()
+    rows = list(Attempt.objects.order_by("number").values_list("channel__name", "status", "error_kind"))
+    assert rows[-1] == ("sandbox", "ok", "")
+    assert set(rows[:-1]) == {("broken", "error", "unreachable")}
+    assert len(rows) == 6
+    assert execution.run(output.pk) == []
