@@ -28,10 +28,10 @@ run: .venv/.base ## Install what is missing, then serve site, API and worker on 
 install: .venv/.dev ## Install everything, tools for tests and lint included
 
 test: .venv/.dev ## The whole suite on SQLite, with no service running
-	@NBP_DATA_DIR=$$(mktemp -d) DATABASE_URL= REDIS_URL= CELERY_BROKER_URL= $(BIN)/python -m pytest -n auto --dist loadfile
+	@DATABASE_URL= REDIS_URL= CELERY_BROKER_URL= $(BIN)/python -m pytest -n auto --dist loadfile
 
 test-services: .venv/.dev ## The same suite against PostgreSQL and Redis, and a smoke test on RabbitMQ
-	@NBP_DATA_DIR=$$(mktemp -d) $(BIN)/python tests/services.py $(BIN)/python -m pytest -n auto --dist loadfile
+	@$(BIN)/python tests/services.py $(BIN)/python -m pytest -n auto --dist loadfile
 
 lint: .venv/.dev ## ruff, mypy, layers, migrations, deployment checks, API schema
 	@$(BIN)/ruff check .

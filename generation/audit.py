@@ -1,4 +1,4 @@
-"""Proof of the road: invariants that need both outputs and money. Each check yields sentences about rows that break it."""
+"""Proof of the road: invariants that need both outputs and money. Each check yields what breaks it."""
 
 from __future__ import annotations
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import hmac
 import os
@@ -10,6 +11,7 @@ import time
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import datetime
 from pathlib import Path
 
 from django.conf import settings
@@ -26,6 +28,19 @@ def spool_directory() -> Path:
     path = Path(settings.NBP_SPOOL_DIR)
     path.mkdir(parents=True, exist_ok=True)
     return path
+
+
+def remove_old_spool_files(*, older_than: datetime) -> None:
+    """Remove what a crash left in the spool."""
+    for path in spool_directory().iterdir():
+        with contextlib.suppress(FileNotFoundError):
+            if path.is_file() and path.stat().st_mtime < older_than.timestamp():
+                path.unlink()
+
+
+def remove(name: str) -> None:
+    """Remove a stored file; harmless when it is gone."""
+    default_storage.delete(name)
 
 
 def output_name(output_id: uuid.UUID, sha256: str, mime_type: str) -> str:

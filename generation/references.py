@@ -17,6 +17,9 @@ from generation.egress.fetch import FetchFailed, fetch_image
 from generation.models import Media, Reference
 
 _FETCH_SECONDS = 15.0
+_SENT_BYTES = 20 * 1024 * 1024
+# A 4K picture of ours may be larger than what a stranger may send.
+_OWN_BYTES = 64 * 1024 * 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +44,7 @@ def prepare(requester: Requester, inputs: Sequence[ReferenceInput]) -> tuple[Pre
 def _prepare(requester: Requester, given: ReferenceInput, param: str) -> Prepared:
     data = _bytes_of(requester, given, param)
     try:
-        clean = decoding.take_in(data)
+        clean = decoding.take_in(data, byte_cap=_OWN_BYTES if given.output else _SENT_BYTES)
     except decoding.Undecodable as error:
         raise invalid(param, str(error), "reference_not_decodable") from error
     return Prepared(
@@ -68,6 +71,12 @@ def _fetch(url: str, param: str) -> bytes:
         return loop.run(fetch_image(url, deadline_seconds=_FETCH_SECONDS), timeout_seconds=_FETCH_SECONDS + 5)
     except FetchFailed as error:
         raise invalid(f"{param}.url", error.message, f"reference_{error.code}") from error
+
+
+def discard(rows: Sequence[Reference]) -> None:
+    """Remove the files of a generation that was not accepted after all."""
+    for row in rows:
+        media.remove(row.storage_name)
 
 
 def output_media(requester: Requester, public_id: str, param: str) -> Media:

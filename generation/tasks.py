@@ -27,6 +27,11 @@ def sweep() -> None:
     nudge(execution.sweep(now=datetime.now(UTC)))
 
 
+def purge() -> None:
+    """Forget what is past its days."""
+    execution.purge(now=datetime.now(UTC))
+
+
 def nudge(output_ids: Iterable[uuid.UUID]) -> None:
     """Tell the workers that outputs are due. A broker that is down costs seconds: the sweeper nudges again."""
     for output_id in output_ids:

@@ -27,7 +27,8 @@ class Watcher:
 
     def __init__(self) -> None:
         self._waiters: dict[uuid.UUID, set[_Waiter]] = defaultdict(set)
-        self._lock = threading.Lock()
+        # Reentrant, because a signal handler may close the watcher while this very thread holds the lock.
+        self._lock = threading.RLock()
         self._executor = ThreadPoolExecutor(1, thread_name_prefix="watcher")
         self._ticking: asyncio.Task[None] | None = None
         self.is_closing = False
@@ -39,6 +40,7 @@ class Watcher:
         waiter = (asyncio.get_running_loop(), event)
         with self._lock:
             self._waiters[generation_id].add(waiter)
+        wakeups.hear_other_processes()
         self._start_ticking()
         try:
             if not self.is_closing:
@@ -69,8 +71,9 @@ class Watcher:
                 logger.debug("a waiter's loop is closed")
 
     def _start_ticking(self) -> None:
-        if self._ticking is None or self._ticking.done():
-            self._ticking = asyncio.get_running_loop().create_task(self._tick())
+        loop = asyncio.get_running_loop()
+        if self._ticking is None or self._ticking.done() or self._ticking.get_loop() is not loop:
+            self._ticking = loop.create_task(self._tick())
 
     async def _tick(self) -> None:
         loop = asyncio.get_running_loop()

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import functools
 import logging
 import threading
+import time
 from collections.abc import Callable
 
+import redis
 from django.conf import settings
 
 logger = logging.getLogger(__name__)
@@ -14,7 +17,8 @@ Listener = Callable[[str], None]
 
 _listeners: set[Listener] = set()
 _lock = threading.Lock()
-_redis: list[object] = []
+_subscriber: list[threading.Thread] = []
+_RECONNECT_SECONDS = 2.0
 
 
 def listen(listener: Listener) -> Callable[[], None]:
@@ -26,26 +30,47 @@ def listen(listener: Listener) -> Callable[[], None]:
 
 def ring(generation_id: str) -> None:
     """A generation has ended. Never fails: it is only a hint."""
-    hear(generation_id)
+    _hear(generation_id)
     if settings.NBP_REDIS_URL:
         _publish(generation_id)
 
 
-def hear(generation_id: str) -> None:
+def _hear(generation_id: str) -> None:
     """Pass a ring, from here or from another process, to this process's listeners."""
     for listener in list(_listeners):
         listener(generation_id)
 
 
-def _publish(generation_id: str) -> None:
-    import redis
+@functools.cache
+def _client() -> redis.Redis:
+    return redis.Redis.from_url(settings.NBP_REDIS_URL, socket_timeout=2, socket_connect_timeout=2)
 
+
+def _publish(generation_id: str) -> None:
     try:
-        with _lock:
-            if not _redis:
-                _redis.append(redis.Redis.from_url(settings.NBP_REDIS_URL, socket_timeout=2, socket_connect_timeout=2))
-        client = _redis[0]
-        assert isinstance(client, redis.Redis)
-        client.publish(CHANNEL, generation_id)
+        _client().publish(CHANNEL, generation_id)
     except redis.RedisError as error:
         logger.warning("could not ring for %s: %s", generation_id, error)
+
+
+def hear_other_processes() -> None:
+    """Hear what other processes ring, over one Redis subscription for this process. Nothing to do without Redis."""
+    if not settings.NBP_REDIS_URL:
+        return
+    with _lock:
+        if not _subscriber:
+            _subscriber.append(threading.Thread(target=_subscribe, name="wakeups", daemon=True))
+            _subscriber[0].start()
+
+
+def _subscribe() -> None:
+    while True:
+        try:
+            client = redis.Redis.from_url(settings.NBP_REDIS_URL, socket_connect_timeout=2, health_check_interval=15)
+            with client.pubsub(ignore_subscribe_messages=True) as subscription:
+                subscription.subscribe(CHANNEL)
+                for message in subscription.listen():
+                    _hear(message["data"].decode())
+        except redis.RedisError as error:
+            logger.warning("lost the wake-up subscription, waiting by looking instead: %s", error)
+            time.sleep(_RECONNECT_SECONDS)

@@ -3,43 +3,18 @@
 from __future__ import annotations
 
 import os
+import threading
 from typing import Any
 
 from celery import Celery
-from celery.signals import worker_ready, worker_shutdown
+from celery.signals import worker_ready, worker_shutdown, worker_shutting_down
 from django.conf import settings
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "nbp_site.settings")
 
 
-def _transport_options(url: str) -> dict[str, Any]:
-    if url.startswith("memory://"):
-        return {"polling_interval": 0.05}
-    if url.startswith("redis"):
-        return {"visibility_timeout": 600, "socket_timeout": 5, "socket_connect_timeout": 2}
-    return {"confirm_publish": True}
-
-
 app = Celery("nbp")
-app.conf.update(
-    broker_url=settings.NBP_BROKER_URL,
-    broker_transport_options=_transport_options(settings.NBP_BROKER_URL),
-    broker_connection_timeout=2,
-    broker_connection_retry_on_startup=True,
-    task_serializer="json",
-    accept_content=["json"],
-    task_ignore_result=True,
-    task_acks_late=False,
-    task_reject_on_worker_lost=False,
-    task_default_queue="generation",
-    task_publish_retry=False,
-    worker_prefetch_multiplier=1,
-    worker_pool="threads",
-    worker_concurrency=settings.NBP_WORKER_THREADS,
-    worker_hijack_root_logger=False,
-    worker_enable_remote_control=False,
-    worker_send_task_events=False,
-)
+app.config_from_object("nbp_site.celery_config")
 app.autodiscover_tasks(["generation"])
 
 
@@ -48,6 +23,16 @@ def _start_sweeper(**_: Any) -> None:
     from nbp_site.sweeper import SWEEPER
 
     SWEEPER.start()
+
+
+@worker_shutting_down.connect
+def _end_calls(**_: Any) -> None:
+    """A warm shutdown waits for calls that may take minutes: after the grace they are broken off and queued again."""
+    from generation.egress import loop
+
+    timer = threading.Timer(settings.NBP_SHUTDOWN_GRACE_SECONDS, loop.cancel_all, args=(5,))
+    timer.daemon = True
+    timer.start()
 
 
 @worker_shutdown.connect

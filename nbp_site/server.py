@@ -9,6 +9,8 @@ import logging
 import signal
 import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from types import FrameType
 
 import uvicorn
@@ -28,12 +30,12 @@ class Server(uvicorn.Server):
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         WATCHER.close()
+        self.force_exit = self.should_exit
         self.should_exit = True
 
-    def capture_signals(self):  # type: ignore[no-untyped-def]
-        from contextlib import nullcontext
-
-        return nullcontext()
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield
 
 
 def serve(*, host: str, port: int, with_worker: bool) -> None:
@@ -58,15 +60,15 @@ def serve(*, host: str, port: int, with_worker: bool) -> None:
         server.run()
     finally:
         if with_worker:
-            _end_work(worker)
+            _end_work(server, worker)
 
 
-def _end_work(worker: EmbeddedWorker) -> None:
-    """Finish what can be finished within the grace, queue the rest again, then stop the worker."""
+def _end_work(server: Server, worker: EmbeddedWorker) -> None:
+    """Finish what can be finished within the grace, queue the rest again, stop the worker. A second signal hurries."""
     worker.stop_consuming()
     SWEEPER.stop()
     deadline = time.monotonic() + settings.NBP_SHUTDOWN_GRACE_SECONDS
-    while loop.in_flight() and time.monotonic() < deadline:
+    while loop.in_flight() and time.monotonic() < deadline and not server.force_exit:
         time.sleep(0.05)
     if loop.in_flight():
         logger.warning("%d calls are broken off and queued again", loop.in_flight())

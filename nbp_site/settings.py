@@ -150,6 +150,7 @@ NBP_MAX_BODY_BYTES = env.int("NBP_MAX_BODY_BYTES", default=100 * 1024 * 1024)
 NBP_FETCH_ALLOW_HOSTS = env.list("NBP_FETCH_ALLOW_HOSTS", default=[])
 NBP_WAITING_THREADS = env.int("NBP_WAITING_THREADS", default=16)
 NBP_REQUESTS_PER_MINUTE = env.int("NBP_REQUESTS_PER_MINUTE", default=600)
+NBP_REFUSED_KEYS_PER_MINUTE = env.int("NBP_REFUSED_KEYS_PER_MINUTE", default=60)
 NBP_IDEMPOTENCY_DAYS = env.int("NBP_IDEMPOTENCY_DAYS", default=7)
 
 # --- the API -----------------------------------------------------------------------------------------------------
@@ -181,8 +182,13 @@ SPECTACULAR_SETTINGS = {
     "SWAGGER_UI_DIST": "SIDECAR",
     "SWAGGER_UI_FAVICON_HREF": "SIDECAR",
     "COMPONENT_SPLIT_REQUEST": True,
-    "APPEND_COMPONENTS": {"securitySchemes": {"apiKey": {"type": "http", "scheme": "bearer"}}},
-    "SECURITY": [{"apiKey": []}],
+    "ENUM_NAME_OVERRIDES": {
+        "GenerationStatus": ["queued", "running", "succeeded", "failed", "canceled"],
+        "AttemptStatus": ["sent", "ok", "error", "unknown"],
+        "WalletStatus": ["active", "frozen", "closed"],
+        "Mode": ["live", "test"],
+        "ImageSize": ["1K", "2K", "4K"],
+    },
 }
 
 # --- browsers ----------------------------------------------------------------------------------------------------

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import threading
+import time
 
 from django.db import DatabaseError, connection
 
@@ -11,6 +12,7 @@ from generation import tasks
 
 logger = logging.getLogger(__name__)
 _EVERY_SECONDS = 0.5
+_PURGE_EVERY_SECONDS = 3600.0
 
 
 class Sweeper:
@@ -19,6 +21,7 @@ class Sweeper:
     def __init__(self) -> None:
         self._stopped = threading.Event()
         self._thread: threading.Thread | None = None
+        self._purge_at = 0.0
 
     def start(self) -> None:
         if self._thread is None or not self._thread.is_alive():
@@ -34,7 +37,7 @@ class Sweeper:
     def _run(self) -> None:
         while not self._stopped.wait(_EVERY_SECONDS):
             try:
-                tasks.sweep()
+                self._sweep()
             except DatabaseError as error:
                 logger.warning("the sweeper could not reach the database: %s", error)
             except Exception:
@@ -42,6 +45,12 @@ class Sweeper:
                 logger.exception("the sweeper failed")
             finally:
                 connection.close()
+
+    def _sweep(self) -> None:
+        tasks.sweep()
+        if time.monotonic() >= self._purge_at:
+            self._purge_at = time.monotonic() + _PURGE_EVERY_SECONDS
+            tasks.purge()
 
 
 SWEEPER = Sweeper()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import os
+import shutil
 import uuid
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -26,6 +27,11 @@ from generation.models import LIVE_STATES, Output
 
 os.environ.pop("GEMINI_API_KEY", None)
 os.environ.pop("GOOGLE_API_KEY", None)
+
+
+def pytest_unconfigure() -> None:
+    """The run's data folder goes with the run."""
+    shutil.rmtree(os.environ["NBP_DATA_DIR"], ignore_errors=True)
 
 
 @pytest.fixture(autouse=True, scope="session")
@@ -59,6 +65,7 @@ def _own_folders(settings: Any, tmp_path: Any) -> None:
     settings.NBP_SPOOL_DIR = tmp_path / "spool"
     settings.NBP_RETRY_BASE_SECONDS = 0.001
     settings.NBP_REQUESTS_PER_MINUTE = 100_000
+    settings.NBP_REFUSED_KEYS_PER_MINUTE = 100_000
     settings.PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
 
 
@@ -130,7 +137,9 @@ def make_person(db: None) -> Callable[..., Person]:
         django_settings.NBP_PLAY_MONEY_MICROS = before
         for mode, micros in (("live", live_micros), ("test", test_micros)):
             if micros:
-                adjustments.grant(account=account, mode=mode, amount_micros=micros, actor="test", reason="a start", now=now)
+                adjustments.grant(
+                    account=account, mode=mode, amount_micros=micros, actor="test", reason="a start", now=now
+                )
         issued = {mode: keys.issue(account=account, mode=mode, name=f"{name} {mode}") for mode in ("live", "test")}
         return Person(user, account, issued)
 

@@ -20,7 +20,7 @@ class LinesField(forms.CharField):
         return "\n".join(str(each) for each in value) if isinstance(value, list) else value
 
     def to_python(self, value: Any) -> Any:
-        return list(dict.fromkeys(super().to_python(value).replace(",", " ").split()))
+        return list(dict.fromkeys(str(super().to_python(value)).replace(",", " ").split()))
 
 
 class NetworksField(LinesField):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from django import forms
 from django.contrib.admin import helpers
 from django.http import HttpRequest
 from django.template.response import TemplateResponse
@@ -14,7 +13,7 @@ if TYPE_CHECKING:
 
 
 def form_page(
-    request: HttpRequest, owner: RowAdmin, form: forms.Form, *, title: str, submit: str, row: Any = None, note: str = ""
+    request: HttpRequest, owner: RowAdmin, form: Any, *, title: str, submit: str, row: Any = None, note: str = ""
 ) -> TemplateResponse:
     """Show `form` as a page of the model that `owner` administers; `row` is the object it is about, if any."""
     names = [name for name, field in form.fields.items() if not field.widget.is_hidden]

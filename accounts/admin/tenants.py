@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import uuid
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 from django import forms
 from django.contrib import admin, messages
@@ -18,9 +19,9 @@ from django.utils.safestring import SafeString
 from accounts import registration
 from accounts.admin.form_pages import form_page
 from accounts.admin.money_forms import DEEDS, perform
-from accounts.identifiers import parse_public_id
+from accounts.identifiers import parse_public_id, public_id
 from accounts.ledger.admin.amounts import dollars
-from accounts.ledger.admin.columns import ReadOnlyInline, RowAdmin, RowInline, link, usd
+from accounts.ledger.admin.columns import ReadOnlyInline, RowAdmin, RowInline, link, usd, when
 from accounts.ledger.models import Entry, Wallet
 from accounts.models import Account, ApiKey, Membership, User
 
@@ -49,18 +50,22 @@ class MembershipInline(RowInline):
     readonly_fields = ("created_at",)
 
 
+@admin.display(description="mode")
+def _wallet_mode(row: Wallet) -> SafeString:
+    return link("ledger_wallet_change", row.pk, row.mode)
+
+
 class WalletInline(ReadOnlyInline):
     """The account's money."""
 
     model = Wallet
-    fields = (
+    fields: ClassVar[Any] = (
         "mode",
         usd("available_micros", "available"),
         usd("held_micros", "on hold"),
         usd("debt_micros", "debt"),
         "status",
     )
-    show_change_link = True
 
 
 @admin.display(description="key")
@@ -73,15 +78,15 @@ class ApiKeyInline(ReadOnlyInline):
 
     model = ApiKey
     verbose_name_plural = "API keys"
-    fields = (
+    fields: ClassVar[Any] = (
         _prefix,
         "name",
         usd("budget_micros", "budget"),
-        "created_at",
-        "last_used_at",
-        "expires_at",
-        "disabled_at",
-        "revoked_at",
+        when("created_at", "created"),
+        when("last_used_at", "last used"),
+        when("expires_at", "expires"),
+        when("disabled_at", "disabled"),
+        when("revoked_at", "revoked"),
     )
 
 
@@ -93,13 +98,13 @@ def _available(mode: str) -> Subquery:
 class AccountAdmin(RowAdmin):
     """Accounts are opened and suspended, never deleted: they own money."""
 
-    list_display: Any = (
+    list_display: ClassVar[Any] = (
         "name",
         "public_id",
         "status",
         usd("live_micros", "live balance"),
         usd("test_micros", "test balance"),
-        "created_at",
+        when("created_at", "created"),
     )
     list_filter = ("status", "created_at")
     search_fields = ("name", "members__email")
@@ -111,7 +116,8 @@ class AccountAdmin(RowAdmin):
     actions = ("suspend", "reactivate")
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Account]:
-        return super().get_queryset(request).annotate(live_micros=_available("live"), test_micros=_available("test"))
+        rows: QuerySet[Account] = super().get_queryset(request)
+        return rows.annotate(live_micros=_available("live"), test_micros=_available("test"))
 
     def get_search_results(self, request: HttpRequest, queryset: QuerySet[Account], search_term: str) -> Any:
         account_id = parse_public_id("acc", search_term.strip())
@@ -142,13 +148,19 @@ class AccountAdmin(RowAdmin):
     def change_view(
         self, request: HttpRequest, object_id: str, form_url: str = "", extra_context: Any = None
     ) -> HttpResponse:
-        keys_url = f"{reverse('admin:accounts_apikey_changelist')}?account__id__exact={object_id}"
-        entries_url = f"{reverse('admin:ledger_entry_changelist')}?wallet__account__id__exact={object_id}"
-        context = {
-            "is_money_movable": self._may_move_money(request),
-            "links": [{"url": keys_url, "text": "API keys"}, {"url": entries_url, "text": "Entries"}],
-        }
+        context = {"is_money_movable": self._may_move_money(request), "links": self.links_of(object_id)}
         return super().change_view(request, object_id, form_url, context | (extra_context or {}))
+
+    #: Lists of the account's rows: name of the admin page -> text of the link.
+    lists: ClassVar[dict[str, str]] = {"accounts_apikey": "API keys", "ledger_entry": "Entries"}
+
+    def links_of(self, object_id: str) -> list[dict[str, str]]:
+        """Links to the lists of what the account has."""
+        try:
+            query = f"?account={public_id('acc', uuid.UUID(object_id))}"
+        except ValueError:
+            return []
+        return [{"url": reverse(f"admin:{name}_changelist") + query, "text": text} for name, text in self.lists.items()]
 
     def get_urls(self) -> list[URLPattern]:
         own = [
@@ -174,9 +186,7 @@ class AccountAdmin(RowAdmin):
         if request.method == "POST" and form.is_valid() and self._move(request, deed, form, account):
             return HttpResponseRedirect(reverse("admin:accounts_account_change", args=[account.pk]))
         title = f"{DEEDS[deed].title}: {account.name}"
-        return form_page(
-            request, self, form, title=title, submit=DEEDS[deed].title, row=account, note=DEEDS[deed].note
-        )
+        return form_page(request, self, form, title=title, submit=DEEDS[deed].title, row=account, note=DEEDS[deed].note)
 
     def _move(self, request: HttpRequest, deed: str, form: Any, account: Account) -> bool:
         now = timezone.now()

@@ -43,9 +43,7 @@ class KeyForm(forms.Form):
         help_text="Works until the end of that day, UTC.",
     )
     requests_per_minute = forms.IntegerField(required=False, min_value=1, max_value=100_000)
-    concurrency = forms.IntegerField(
-        label="Unfinished images at once", required=False, min_value=1, max_value=100_000
-    )
+    concurrency = forms.IntegerField(label="Unfinished images at once", required=False, min_value=1, max_value=100_000)
     max_image_size = forms.ChoiceField(label="Largest size", choices=_SIZES, required=False)
     ip_list = forms.CharField(
         label="Addresses it may be used from",

@@ -53,9 +53,7 @@ def _status(api_key: ApiKey, replaced: set[Any], now: datetime) -> str:
 def _rows(account: Account, now: datetime) -> list[KeyRow]:
     found = list(ApiKey.objects.filter(account=account).select_related("created_by").order_by("-created_at")[:_SHOWN])
     replaced = {each.rotated_from_id for each in found}
-    return [
-        KeyRow(each, _status(each, replaced, now), ledger_queries.budget_of(each, now=now)) for each in found
-    ]
+    return [KeyRow(each, _status(each, replaced, now), ledger_queries.budget_of(each, now=now)) for each in found]
 
 
 def _page(request: HttpRequest, account: Account, form: KeyForm, *, status: int = 200) -> HttpResponse:
@@ -66,7 +64,13 @@ def _page(request: HttpRequest, account: Account, form: KeyForm, *, status: int 
 def _shown_once(request: HttpRequest, issued: keys.IssuedKey, replaces: ApiKey | None = None) -> HttpResponse:
     """The only answer that ever holds this secret."""
     origin = settings.NBP_BASE_URL.rstrip("/") or request.build_absolute_uri("/").rstrip("/")
-    context = {"api_key": issued.api_key, "raw": issued.raw, "origin": origin, "replaces": replaces}
+    curl = (
+        f"curl -sS {origin}/api/v1/generations \\\n"
+        f"  -H 'Authorization: Bearer {issued.raw}' \\\n"
+        "  -H 'Content-Type: application/json' -H 'Prefer: wait=60' \\\n"
+        '  -d \'{"prompt": "A nano banana on a marble table, studio light"}\''
+    )
+    context = {"api_key": issued.api_key, "raw": issued.raw, "curl": curl, "replaces": replaces}
     return render(request, "accounts/key_once.html", context)
 
 

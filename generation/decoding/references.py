@@ -43,26 +43,27 @@ class _Sketch:
     is_lossless: bool
 
 
-def inspect_reference(data: bytes) -> Decoded:
+def inspect_reference(data: bytes, *, byte_cap: int = MAX_BYTES) -> Decoded:
     """The shape of a reference as sent, not yet turned upright. Raises `Undecodable` with a sentence for its sender.
 
-    At most 20 MB, 40 megapixels and 8192 pixels along an edge; one picture; every byte of it there.
+    At most 20 MB, 40 megapixels and 8192 pixels along an edge; one picture; every byte of it there. `byte_cap` may be
+    raised for an image that was made here, since a 4K PNG may be larger than what a stranger may send.
     """
     with pillow.slot(), _plain_spoken():
-        sketch = _sketch(data)
+        sketch = _sketch(data, byte_cap)
         with pillow.opened(BytesIO(data), sketch.kind) as image:
             _load(image, sketch)
         return Decoded(MIME_TYPES[sketch.kind], sketch.width, sketch.height, len(data))
 
 
-def take_in(data: bytes) -> CleanImage:
+def take_in(data: bytes, *, byte_cap: int = MAX_BYTES) -> CleanImage:
     """`inspect_reference`, and the picture encoded again: JPEG, PNG and lossy WebP as they were, lossless WebP as PNG.
 
     The result may be larger than what was sent. Takes up to a few seconds for 40 megapixels, and blocks while other
     pictures are being decoded: call it on a thread.
     """
     with pillow.slot(), _plain_spoken():
-        sketch = _sketch(data)
+        sketch = _sketch(data, byte_cap)
         with pillow.opened(BytesIO(data), sketch.kind) as image:
             _load(image, sketch)
             sampling = max(0, JpegImagePlugin.get_sampling(image))
@@ -85,9 +86,9 @@ class _Refused(Undecodable):
     """A reason that already speaks to the sender."""
 
 
-def _sketch(data: bytes) -> _Sketch:
-    if len(data) > MAX_BYTES:
-        raise _Refused("The reference is larger than 20 MB.")
+def _sketch(data: bytes, byte_cap: int) -> _Sketch:
+    if len(data) > byte_cap:
+        raise _Refused(f"The reference is larger than {byte_cap // 2**20} MB.")
     kind = kind_of(data[:16])
     if kind == "PNG":
         return _png_sketch(data)

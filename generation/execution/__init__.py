@@ -3,6 +3,6 @@
 from generation.execution.dispatch import due
 from generation.execution.leases import stop_heartbeat
 from generation.execution.road import run
-from generation.execution.sweeping import sweep
+from generation.execution.sweeping import purge, sweep
 
-__all__ = ["due", "run", "stop_heartbeat", "sweep"]
+__all__ = ["due", "purge", "run", "stop_heartbeat", "sweep"]

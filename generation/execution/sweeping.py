@@ -12,13 +12,14 @@ from django.conf import settings
 from django.db.models.functions import Now
 
 from accounts.transactions import write_transaction
-from generation import settlement
+from generation import media, settlement
 from generation.execution.dispatch import due_everywhere
 from generation.execution.results import fail_after_unknowns
 from generation.models import Attempt, IdempotencyKey, Output, State
 
 _LIMIT = 500
 _FINISH_PATIENCE = timedelta(seconds=5)
+_SPOOL_AGE = timedelta(hours=2)
 
 
 def sweep(*, now: datetime) -> list[uuid.UUID]:
@@ -71,5 +72,6 @@ def _settle_received(now: datetime) -> None:
 
 
 def purge(*, now: datetime) -> None:
-    """Forget idempotency keys past their days."""
+    """Forget idempotency keys past their days, and spool files that a crash left behind."""
+    media.remove_old_spool_files(older_than=now - _SPOOL_AGE)
     IdempotencyKey.objects.filter(created_at__lt=now - timedelta(days=settings.NBP_IDEMPOTENCY_DAYS)).delete()

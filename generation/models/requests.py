@@ -71,13 +71,10 @@ class Generation(models.Model):
     failed_count = models.PositiveIntegerField(default=0)
     created_at = models.DateTimeField()
     finished_at = models.DateTimeField(null=True)
-    connected_until = models.DateTimeField(null=True)
-    delivered_at = models.DateTimeField(null=True)
 
     class Meta:
         indexes = [
             models.Index(fields=["account", "mode", "-id"], name="generation_list"),
-            models.Index(fields=["account", "mode", "request_sha256", "-created_at"], name="generation_same"),
             models.Index(fields=["api_key", "-created_at"], name="generation_key"),
         ]
         constraints = [

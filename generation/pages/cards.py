@@ -88,11 +88,12 @@ def progress_words(outcome: Outcome) -> str:
             outcome.status, "Canceled. Nothing was charged."
         )
     tries = max((len(each.attempts) for each in outcome.outputs), default=0)
+    is_running = any(each.status == "running" for each in outcome.outputs)
     if not tries:
-        return "Waiting for a free place."
-    if tries > 1:
-        return f"Try {tries}: the one before brought no image. You pay nothing for that."
-    return "Being made."
+        return "Being made." if is_running else "Waiting for a free place."
+    if not is_running:
+        return f"Try {tries} brought no image; the next one starts soon. Failed tries cost you nothing."
+    return "Being made." if tries == 1 else f"Being made, try {tries}. Failed tries cost you nothing."
 
 
 def _succeeded_words(outcome: Outcome) -> str:

@@ -18,7 +18,7 @@ from generation.contract import Mode
 MODE_SESSION_KEY = "mode"
 
 
-class Site:
+class Visit:
     """The site as one visitor sees it; also what the views of this package ask who is asking."""
 
     def __init__(self, request: HttpRequest) -> None:
@@ -70,13 +70,14 @@ class Site:
         return bool(settings.NBP_IS_DEVELOPMENT)
 
 
-def site_of(request: HttpRequest) -> Site:
-    """The one `Site` of a request, for its view and its template alike."""
-    if not hasattr(request, "_site"):
-        request._site = Site(request)  # type: ignore[attr-defined]
-    found: Site = request._site  # type: ignore[attr-defined]
+def visit_of(request: HttpRequest) -> Visit:
+    """The one `Visit` of a request, for its view and its template alike."""
+    if not hasattr(request, "_visit"):
+        request._visit = Visit(request)  # type: ignore[attr-defined]
+    found: Visit = request._visit  # type: ignore[attr-defined]
     return found
 
 
 def site(request: HttpRequest) -> dict[str, Any]:
-    return {"site": site_of(request)}
+    """The context processor. (`site` itself is a name that allauth's templates already use.)"""
+    return {"visit": visit_of(request)}

@@ -18,7 +18,10 @@ MAX_FILE_BYTES = 20 * 1024 * 1024
 
 
 class PlaygroundForm(forms.Form):
-    """What the visitor typed and chose. Always bound, so that a first look and a refused try are shown alike."""
+    """What the visitor typed and chose. Always bound, so that a first look and a refused try are shown alike.
+
+    Files come through `references_of`; their field here is where a refusal of one is shown.
+    """
 
     prompt = forms.CharField(required=False, strip=False)
     model = forms.CharField(required=False, max_length=120)
@@ -26,6 +29,7 @@ class PlaygroundForm(forms.Form):
     image_size = forms.CharField(required=False, max_length=10)
     n = forms.IntegerField(required=False)
     search_grounding = forms.BooleanField(required=False)
+    references = forms.FileField(required=False)
     previous = forms.CharField(required=False, max_length=40)
     key = forms.CharField(required=False, max_length=60)
 

@@ -40,7 +40,7 @@ def _context(requester: Requester, outcome: Outcome) -> dict[str, Any]:
         "cards": cards.cards(requester, outcome),
         "digest": cards.digest(outcome),
         "words": cards.progress_words(outcome),
-        "seconds": int((ended - outcome.created_at).total_seconds()),
+        "seconds": (ended - outcome.created_at).total_seconds(),
         "can_cancel": any(each.status == "queued" for each in outcome.outputs),
     }
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 
+from django.conf import settings
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import render
 from django.views.decorators.http import require_safe
@@ -18,6 +19,16 @@ def landing(request: HttpRequest) -> HttpResponse:
     found = queries.image_models(now=datetime.now(UTC))
     for each in found:
         by_size = {price["image_size"]: price["image_micros"] for price in each["prices"]}
-        each["price_columns"] = [by_size.get(size) for size in SIZES]
-    origin = request.build_absolute_uri("/").rstrip("/")
-    return render(request, "landing.html", {"image_models": found, "sizes": SIZES, "origin": origin})
+        each["price_columns"] = [{"size": size, "micros": by_size.get(size)} for size in SIZES]
+    context = {"image_models": found, "sizes": SIZES, "curl": _curl(request)}
+    return render(request, "landing.html", context)
+
+
+def _curl(request: HttpRequest) -> str:
+    origin = settings.NBP_BASE_URL.rstrip("/") or request.build_absolute_uri("/").rstrip("/")
+    return (
+        f"curl -sS {origin}/api/v1/generations \\\n"
+        "  -H 'Authorization: Bearer nbp_test_...' \\\n"
+        "  -H 'Content-Type: application/json' -H 'Prefer: wait=60' \\\n"
+        '  -d \'{"prompt": "A nano banana on a marble table, studio light"}\''
+    )

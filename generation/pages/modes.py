@@ -10,8 +10,8 @@ from django.views.decorators.http import require_POST
 
 from accounts.models import Account
 from accounts.pages.visitors import account_page
-from generation.pages.context import MODE_SESSION_KEY
 from generation import queries
+from generation.pages.context import MODE_SESSION_KEY
 
 
 @require_POST

@@ -64,8 +64,11 @@ def _to_repeat(requester: Requester, generation_id: str) -> dict[str, Any]:
 
 def _answer(request: HttpRequest, requester: Requester, form: PlaygroundForm, *, status: int = 200) -> HttpResponse:
     """The page, or for a fragment's request its form alone."""
-    context = workbench(requester, form, roles_of(request), now=datetime.now(UTC))
-    name = "playground/workbench.html" if getattr(request, "htmx", False) else "playground/page.html"
+    is_fragment = bool(getattr(request, "htmx", False))
+    # Chosen files survive in the browser only when the form around them is swapped; a new page starts without.
+    roles = roles_of(request) if is_fragment else []
+    context = workbench(requester, form, roles, now=datetime.now(UTC))
+    name = "playground/workbench.html" if is_fragment else "playground/page.html"
     return render(request, name, context, status=status)
 
 
@@ -85,9 +88,7 @@ def _submit(request: HttpRequest, requester: Requester) -> HttpResponse:
 
 def _check_visitor(requester: Requester) -> None:
     if is_suspended(requester.account):
-        raise Refusal(
-            "forbidden", "account_suspended", "This account is suspended. Ask the operator of this service."
-        )
+        raise Refusal("forbidden", "account_suspended", "This account is suspended. Ask the operator of this service.")
     state = rate_limits.hit(requester.rate_limit_name, per_minute=requester.requests_per_minute)
     if not state.is_allowed:
         raise Refusal("rate_limit", "rate_limit_exceeded", f"More than {state.limit} requests a minute. Wait a moment.")

@@ -11,7 +11,7 @@ from django.http import HttpRequest, HttpResponse
 from accounts.authentication import Requester
 from accounts.models import Account
 from accounts.pages.visitors import account_page
-from generation.pages.context import site_of
+from generation.pages.context import visit_of
 
 P = ParamSpec("P")
 RequesterView = Callable[Concatenate[HttpRequest, Requester, P], HttpResponse]
@@ -23,7 +23,7 @@ def requester_page(view: RequesterView[P]) -> Callable[Concatenate[HttpRequest, 
     @account_page
     @functools.wraps(view)
     def guarded(request: HttpRequest, account: Account, *args: P.args, **kwargs: P.kwargs) -> HttpResponse:
-        requester = site_of(request).requester
+        requester = visit_of(request).requester
         assert requester is not None, f"account {account.pk} has no requester"
         return view(request, requester, *args, **kwargs)
 

@@ -13,6 +13,15 @@ from generation.contract import ROLES, ReferenceInput, Refusal, Role
 from generation.pages import cards
 from generation.pages.forms import PlaygroundForm
 
+_NO_MODEL: dict[str, Any] = {
+    "id": "",
+    "sizes": [],
+    "default_size": "",
+    "prices": [],
+    "aspect_ratios": [],
+    "max_n": 1,
+    "max_references": 0,
+}
 # Stands in for a prompt not yet typed, so that a price can be shown from the start.
 _ANY_PROMPT = "An image"
 
@@ -64,7 +73,7 @@ def workbench(requester: Requester, form: PlaygroundForm, roles: Sequence[Role],
 
 def _chosen(models: Sequence[dict[str, Any]], name: str) -> dict[str, Any]:
     named = (each for each in models if name == each["id"] or name in each["aliases"])
-    return next(named, models[0])
+    return next(named, models[0] if models else _NO_MODEL)
 
 
 def _sizes(model: dict[str, Any], value: str) -> list[Choice]:

@@ -53,6 +53,8 @@ def accept(requester: Requester, request: GenerationRequest, *, now: datetime, i
 
     With an idempotency key, the same request answers the same generation for seven days.
     """
+    if requester.account.status != Account.Status.ACTIVE:
+        raise Refusal("forbidden", "account_suspended", "This account is suspended. Ask the operator of this service.")
     found = find_model(request, now=now)
     request_hash = fingerprint(request, found.image_model.name)
     known = _replayed(requester, idempotency_key, request_hash, now)
@@ -67,7 +69,11 @@ def accept(requester: Requester, request: GenerationRequest, *, now: datetime, i
     files = references.store(generation.pk, prepared)
     try:
         _save(requester, generation, files, idempotency_key, now)
+    except Refusal:
+        references.discard(files)
+        raise
     except IntegrityError:
+        references.discard(files)
         # Another request with the same idempotency key was first; anything else is a fault and shows as one.
         known = _replayed(requester, idempotency_key, request_hash, now)
         if known is None:

@@ -11,6 +11,7 @@ from asgiref.sync import async_to_sync
 from django.http import HttpResponse
 from django.test import Client
 
+
 def streamed(response: Any) -> bytes:
     """The whole body of a streamed answer, read as the server would."""
 
@@ -28,11 +29,22 @@ def api(transactional_db: None) -> Api:
     """api(person, "POST", "generations", {...}, mode="test", headers={...}) against the whole URLconf."""
     client = Client()
 
-    def ask(person: Any, method: str, path: str, body: Any = None, *, mode: str = "test", raw: bytes | None = None,
-            headers: dict[str, str] | None = None, content_type: str = "application/json") -> HttpResponse:
+    def ask(
+        person: Any,
+        method: str,
+        path: str,
+        body: Any = None,
+        *,
+        mode: str = "test",
+        raw: bytes | None = None,
+        headers: dict[str, str] | None = None,
+        content_type: str = "application/json",
+    ) -> HttpResponse:
         sent = person.headers(mode) if person is not None else {}
         data = raw if raw is not None else json.dumps(body).encode() if body is not None else b""
-        return client.generic(method, f"/api/v1/{path}", data, content_type=content_type, headers=sent | (headers or {}))
+        return client.generic(
+            method, f"/api/v1/{path}", data, content_type=content_type, headers=sent | (headers or {})
+        )
 
     return ask
 

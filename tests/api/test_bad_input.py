@@ -53,10 +53,24 @@ INPUTS: list[tuple[str, dict[str, Any], str, str | None]] = [
     ("unknown model", {"prompt": "x", "model": "dall-e-9"}, "model_not_found", "model"),
     ("unknown size", {"prompt": "x", "image_size": "8K"}, "invalid_request", "image_size"),
     ("lower-case size", {"prompt": "x", "image_size": "2k"}, "invalid_request", "image_size"),
-    ("a size the model lacks", {"prompt": "x", "model": "gemini-3.1-flash-lite-image", "image_size": "4K"},
-     "image_size_not_supported", "image_size"),
-    ("price not set, 2K", {"prompt": "x", "model": "gemini-nano-banana-2.1", "image_size": "2K"}, "price_not_set", "image_size"),
-    ("price not set, 4K", {"prompt": "x", "model": "gemini-nano-banana-2.1", "image_size": "4K"}, "price_not_set", "image_size"),
+    (
+        "a size the model lacks",
+        {"prompt": "x", "model": "gemini-3.1-flash-lite-image", "image_size": "4K"},
+        "image_size_not_supported",
+        "image_size",
+    ),
+    (
+        "price not set, 2K",
+        {"prompt": "x", "model": "gemini-nano-banana-2.1", "image_size": "2K"},
+        "price_not_set",
+        "image_size",
+    ),
+    (
+        "price not set, 4K",
+        {"prompt": "x", "model": "gemini-nano-banana-2.1", "image_size": "4K"},
+        "price_not_set",
+        "image_size",
+    ),
     ("unknown ratio", {"prompt": "x", "aspect_ratio": "7:5"}, "aspect_ratio_not_supported", "aspect_ratio"),
     ("n is zero", {"prompt": "x", "n": 0}, "invalid_request", "n"),
     ("n is negative", {"prompt": "x", "n": -1}, "invalid_request", "n"),
@@ -68,35 +82,103 @@ INPUTS: list[tuple[str, dict[str, Any], str, str | None]] = [
     ("seed is negative", {"prompt": "x", "seed": -1}, "invalid_request", "seed"),
     ("seed is huge", {"prompt": "x", "seed": 2**40}, "invalid_request", "seed"),
     ("grounding is text", {"prompt": "x", "search_grounding": "yes"}, "invalid_request", "search_grounding"),
-    ("grounding the model lacks", {"prompt": "x", "model": "gemini-2.5-flash-image", "search_grounding": True},
-     "not_supported", "search_grounding"),
+    (
+        "grounding the model lacks",
+        {"prompt": "x", "model": "gemini-2.5-flash-image", "search_grounding": True},
+        "not_supported",
+        "search_grounding",
+    ),
     ("thinking level", {"prompt": "x", "thinking_level": "extreme"}, "not_supported", "thinking_level"),
     ("metadata is a list", {"prompt": "x", "metadata": []}, "invalid_request", "metadata"),
     ("metadata with NUL", {"prompt": "x", "metadata": {"a": "b\x00"}}, "invalid_request", "metadata.a"),
-    ("too much metadata", {"prompt": "x", "metadata": {str(each): "x" for each in range(21)}}, "invalid_request", "metadata"),
+    (
+        "too much metadata",
+        {"prompt": "x", "metadata": {str(each): "x" for each in range(21)}},
+        "invalid_request",
+        "metadata",
+    ),
     ("tags with NUL", {"prompt": "x", "tags": ["a\x00"]}, "invalid_request", "tags[0]"),
     ("15 references", {"prompt": "x", "references": [{"data": _b64(PNG)}] * 15}, "too_many_references", "references"),
-    ("6 subjects", {"prompt": "x", "references": [{"data": _b64(PNG), "role": "subject"}] * 6}, "too_many_subjects", "references"),
-    ("unknown role", {"prompt": "x", "references": [{"data": _b64(PNG), "role": "hero"}]}, "invalid_request", "references[0].role"),
+    (
+        "6 subjects",
+        {"prompt": "x", "references": [{"data": _b64(PNG), "role": "subject"}] * 6},
+        "too_many_subjects",
+        "references",
+    ),
+    (
+        "unknown role",
+        {"prompt": "x", "references": [{"data": _b64(PNG), "role": "hero"}]},
+        "invalid_request",
+        "references[0].role",
+    ),
     ("a reference of nothing", {"prompt": "x", "references": [{}]}, "invalid_request", "references[0]"),
-    ("a reference of two things", {"prompt": "x", "references": [{"data": _b64(PNG), "url": "http://a.example/b.png"}]},
-     "invalid_request", "references[0]"),
-    ("a reference with an unknown field", {"prompt": "x", "references": [{"data": _b64(PNG), "weight": 1}]}, "unknown_field",
-     "references[0].weight"),
+    (
+        "a reference of two things",
+        {"prompt": "x", "references": [{"data": _b64(PNG), "url": "http://a.example/b.png"}]},
+        "invalid_request",
+        "references[0]",
+    ),
+    (
+        "a reference with an unknown field",
+        {"prompt": "x", "references": [{"data": _b64(PNG), "weight": 1}]},
+        "unknown_field",
+        "references[0].weight",
+    ),
     ("not base64", {"prompt": "x", "references": [{"data": "&&&&"}]}, "invalid_request", "references[0].data"),
-    ("not an image", {"prompt": "x", "references": [{"data": _b64(b"<svg xmlns='x'/>")}]}, "reference_not_decodable", "references[0]"),
-    ("a truncated image", {"prompt": "x", "references": [{"data": _b64(PNG)}, {"data": _b64(PNG[: len(PNG) // 2])}]},
-     "reference_not_decodable", "references[1]"),
-    ("a decompression bomb", {"prompt": "x", "references": [{"data": _b64(_bomb())}]}, "reference_not_decodable", "references[0]"),
-    ("a file that was not sent", {"prompt": "x", "references": [{"file": "cat"}]}, "file_not_found", "references[0].file"),
-    ("an output that is not there", {"prompt": "x", "references": [{"output": "out_nothing"}]}, "output_not_found", "references[0]"),
-    ("previous that is not there", {"prompt": "x", "previous": "gen_01k00000000000000000000000"}, "output_not_found", "previous"),
-    ("a private address", {"prompt": "x", "references": [{"url": "http://169.254.169.254/latest/meta-data"}]},
-     "reference_forbidden_address", "references[0].url"),
-    ("loopback in octal", {"prompt": "x", "references": [{"url": "http://0177.0.0.1/a.png"}]}, "reference_forbidden_address",
-     "references[0].url"),
-    ("a file address", {"prompt": "x", "references": [{"url": "file:///etc/passwd"}]}, "reference_forbidden_address",
-     "references[0].url"),
+    (
+        "not an image",
+        {"prompt": "x", "references": [{"data": _b64(b"<svg xmlns='x'/>")}]},
+        "reference_not_decodable",
+        "references[0]",
+    ),
+    (
+        "a truncated image",
+        {"prompt": "x", "references": [{"data": _b64(PNG)}, {"data": _b64(PNG[: len(PNG) // 2])}]},
+        "reference_not_decodable",
+        "references[1]",
+    ),
+    (
+        "a decompression bomb",
+        {"prompt": "x", "references": [{"data": _b64(_bomb())}]},
+        "reference_not_decodable",
+        "references[0]",
+    ),
+    (
+        "a file that was not sent",
+        {"prompt": "x", "references": [{"file": "cat"}]},
+        "file_not_found",
+        "references[0].file",
+    ),
+    (
+        "an output that is not there",
+        {"prompt": "x", "references": [{"output": "out_nothing"}]},
+        "output_not_found",
+        "references[0]",
+    ),
+    (
+        "previous that is not there",
+        {"prompt": "x", "previous": "gen_01k00000000000000000000000"},
+        "output_not_found",
+        "previous",
+    ),
+    (
+        "a private address",
+        {"prompt": "x", "references": [{"url": "http://169.254.169.254/latest/meta-data"}]},
+        "reference_forbidden_address",
+        "references[0].url",
+    ),
+    (
+        "loopback in octal",
+        {"prompt": "x", "references": [{"url": "http://0177.0.0.1/a.png"}]},
+        "reference_forbidden_address",
+        "references[0].url",
+    ),
+    (
+        "a file address",
+        {"prompt": "x", "references": [{"url": "file:///etc/passwd"}]},
+        "reference_forbidden_address",
+        "references[0].url",
+    ),
 ]
 
 
@@ -152,8 +234,9 @@ def test_another_content_type_is_a_415(api: Any, alice: Any) -> None:
     assert (response.status_code, response.json()["error"]["code"]) == (415, "unsupported_media_type")
 
 
-def test_no_credit_is_a_402(api: Any, bob: Any) -> None:
-    response = api(bob, "POST", "generations", {"prompt": "x"})
+def test_no_credit_is_a_402(api: Any, bob: Any, tmp_path: Path) -> None:
+    response = api(bob, "POST", "generations", {"prompt": "x", "references": [{"data": _b64(PNG)}]})
+    assert not list(tmp_path.rglob("*.png"))
     assert (response.status_code, response.json()["error"]["code"]) == (402, "insufficient_credit")
     assert response["X-Should-Retry"] == "false"
     assert Generation.objects.count() == 0
@@ -214,13 +297,33 @@ def test_a_bad_key_is_a_401(alice: Any) -> None:
     raw = alice.keys["test"].raw
     other = keys.issue(account=alice.account, mode="test", name="other").raw
     mixed = raw[:22] + other[22:]
-    for bad in (None, "", "Bearer", "Bearer x", f"Basic {raw}", f"Bearer {raw[:-1]}", f"Bearer {raw}x", f"Bearer {mixed}",
-                f"Bearer {raw.replace('test', 'live')}", "Bearer nbp_test_\u00e9".encode().decode("latin-1")):
+    for bad in (
+        None,
+        "",
+        "Bearer",
+        "Bearer x",
+        f"Basic {raw}",
+        f"Bearer {raw[:-1]}",
+        f"Bearer {raw}x",
+        f"Bearer {mixed}",
+        f"Bearer {raw.replace('test', 'live')}",
+        "Bearer nbp_test_\u00e9".encode().decode("latin-1"),
+    ):
         response = _with_key(bad)
         assert response.status_code == 401, bad
         assert response["WWW-Authenticate"].startswith("Bearer")
         assert response.json()["error"]["type"] == "authentication_error"
     assert _with_key(f"bearer {raw}").status_code == 200
+
+
+def test_guessing_keys_is_slowed_down(alice: Any, settings: Any) -> None:
+    settings.NBP_REFUSED_KEYS_PER_MINUTE = 3
+    client = Client(REMOTE_ADDR="192.0.2.77")
+    statuses = [
+        client.get("/api/v1/wallet", headers={"authorization": "Bearer nbp_test_x"}).status_code for _ in range(5)
+    ]
+    assert statuses == [401, 401, 401, 429, 429]
+    assert client.get("/api/v1/wallet", headers=alice.headers()).status_code == 200
 
 
 def test_a_session_cookie_is_no_credential_here(alice: Any) -> None:
@@ -256,7 +359,11 @@ def test_a_full_queue_is_a_429_and_holds_nothing(api: Any, alice: Any, settings:
     settings.NBP_ACCOUNT_QUEUE_CAP = 2
     assert api(alice, "POST", "generations", {"prompt": "x", "n": 2}).status_code == 202
     response = api(alice, "POST", "generations", {"prompt": "x"})
-    assert (response.status_code, response.json()["error"]["code"], response["Retry-After"]) == (429, "too_many_unfinished", "10")
+    assert (response.status_code, response.json()["error"]["code"], response["Retry-After"]) == (
+        429,
+        "too_many_unfinished",
+        "10",
+    )
     assert Wallet.objects.get(account=alice.account, mode="test").held_micros == 2 * 147_400
     queue.run()
 

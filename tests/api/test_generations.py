@@ -21,7 +21,11 @@ def test_a_create_answers_202_and_then_the_image(api: Any, alice: Any, queue: An
     assert response.status_code == 202
     assert response["Location"] == f"/api/v1/generations/{data['id']}"
     assert (data["status"], data["model"], data["image_size"], data["aspect_ratio"], data["n"]) == (
-        "queued", "gemini-3-pro-image", "2K", "1:1", 1,
+        "queued",
+        "gemini-3-pro-image",
+        "2K",
+        "1:1",
+        1,
     )
     assert data["id"].startswith("gen_")
     queue.run()
@@ -29,9 +33,26 @@ def test_a_create_answers_202_and_then_the_image(api: Any, alice: Any, queue: An
     output = done["outputs"][0]
     assert (done["status"], done["price_micros"], done["quote_micros"]) == ("succeeded", 147_400, 147_400)
     assert output["id"].startswith("out_")
-    assert (output["width"], output["height"], output["mime_type"], output["price_micros"]) == (2048, 2048, "image/png", 147_400)
-    assert set(output) >= {"id", "status", "url", "mime_type", "width", "height", "text", "sources", "usage", "price_micros",
-                           "attempts", "error"}
+    assert (output["width"], output["height"], output["mime_type"], output["price_micros"]) == (
+        2048,
+        2048,
+        "image/png",
+        147_400,
+    )
+    assert set(output) >= {
+        "id",
+        "status",
+        "url",
+        "mime_type",
+        "width",
+        "height",
+        "text",
+        "sources",
+        "usage",
+        "price_micros",
+        "attempts",
+        "error",
+    }
     assert set(output["attempts"][0]) == {"number", "channel", "status", "started_at", "finished_at"}
 
 
@@ -91,12 +112,24 @@ def test_multipart_carries_files(api: Any, alice: Any, queue: Any) -> None:
     photo.name = "cat.jpg"
     response = Client().post(
         "/api/v1/generations",
-        {"prompt": "the same cat, painted", "n": "1", "image_size": "1K", "search_grounding": "false", "cat": photo,
-         "references": '[{"file": "cat", "role": "subject", "name": "Mitzi"}]', "tags": '["a"]'},
+        {
+            "prompt": "the same cat, painted",
+            "n": "1",
+            "image_size": "1K",
+            "search_grounding": "false",
+            "cat": photo,
+            "references": '[{"file": "cat", "role": "subject", "name": "Mitzi"}]',
+            "tags": '["a"]',
+        },
         headers=alice.headers(),
     )
     data = response.json()
-    assert (response.status_code, data["aspect_ratio"], data["quote_micros"], data["tags"]) == (202, "16:9", 148_610, ["a"])
+    assert (response.status_code, data["aspect_ratio"], data["quote_micros"], data["tags"]) == (
+        202,
+        "16:9",
+        148_610,
+        ["a"],
+    )
     row = Generation.objects.get().references.get()
     assert (row.role, row.name, row.width, row.mime_type) == ("subject", "Mitzi", 640, "image/jpeg")
     queue.run()
@@ -112,7 +145,7 @@ def test_an_alias_leads_to_its_model_with_a_warning(api: Any, alice: Any, queue:
 
 def test_every_size_and_model_with_a_price_is_served(api: Any, alice: Any, queue: Any) -> None:
     models = api(alice, "GET", "models").json()["data"]
-    assert [each["id"] for each in models][0] == "gemini-3-pro-image"
+    assert models[0]["id"] == "gemini-3-pro-image"
     for model in models:
         for price in model["prices"]:
             body = {"prompt": "x", "model": model["id"], "image_size": price["image_size"]}
@@ -139,7 +172,15 @@ def test_money_reads(api: Any, alice: Any, queue: Any) -> None:
     entries = api(alice, "GET", "ledger").json()["data"]
     assert [each["kind"] for each in entries] == ["capture", "hold", "grant"]
     assert entries[0]["output"].startswith("out_")
-    assert set(entries[0]) >= {"id", "kind", "amount_micros", "available_after_micros", "held_after_micros", "output", "created_at"}
+    assert set(entries[0]) >= {
+        "id",
+        "kind",
+        "amount_micros",
+        "available_after_micros",
+        "held_after_micros",
+        "output",
+        "created_at",
+    }
     page = api(alice, "GET", "ledger?limit=2").json()
     rest = api(alice, "GET", f"ledger?limit=2&cursor={page['next_cursor']}").json()
     assert [each["kind"] for each in rest["data"]] == ["grant"]

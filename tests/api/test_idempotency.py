@@ -76,7 +76,9 @@ def test_the_same_request_raced_is_one_generation(alice: Any, queue: Any) -> Non
 
     def accept() -> None:
         try:
-            accepted = submission.accept(requester, GenerationRequest(prompt="race"), now=datetime.now(UTC), idempotency_key="one")
+            accepted = submission.accept(
+                requester, GenerationRequest(prompt="race"), now=datetime.now(UTC), idempotency_key="one"
+            )
             ids.append(accepted.generation_id)
         finally:
             connection.close()

@@ -26,7 +26,9 @@ def test_a_task_makes_one_call() -> None:
     ]
     assert decorated
     for node in decorated:
-        statements = [each for each in node.body if not (isinstance(each, ast.Expr) and isinstance(each.value, ast.Constant))]
+        statements = [
+            each for each in node.body if not (isinstance(each, ast.Expr) and isinstance(each.value, ast.Constant))
+        ]
         assert len(statements) == 1, f"{node.name} does more than one thing"
 
 
@@ -43,7 +45,11 @@ OPEN_API_ROUTES = {"schema", "docs", "docs/errors", "^(?P<path>.*)$"}
 
 
 def test_every_api_route_asks_for_a_key() -> None:
-    routes = {path.removeprefix("api/v1/"): view for path, view in _routes(get_resolver().url_patterns) if path.startswith("api/")}
+    routes = {
+        path.removeprefix("api/v1/"): view
+        for path, view in _routes(get_resolver().url_patterns)
+        if path.startswith("api/")
+    }
     assert len(routes) > 8
     for path, view in routes.items():
         if path in OPEN_API_ROUTES:
@@ -74,9 +80,9 @@ def _codes(path: Path) -> set[str]:
             place = 1 if getattr(node.func, "id", "") == "Refusal" else 0
             if len(node.args) > place and isinstance(node.args[place], ast.Constant):
                 found.add(node.args[place].value)
-        if isinstance(node, ast.Call) and getattr(node.func, "id", "") == "invalid" and len(node.args) == 3:
-            if isinstance(node.args[2], ast.Constant):
-                found.add(node.args[2].value)
+        is_invalid = isinstance(node, ast.Call) and getattr(node.func, "id", "") == "invalid" and len(node.args) == 3
+        if is_invalid and isinstance(node.args[2], ast.Constant):
+            found.add(node.args[2].value)
     return found
 
 

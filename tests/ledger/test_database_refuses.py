@@ -24,17 +24,25 @@ def wallet(make_person: Any) -> Wallet:
     person = make_person("dora", test_micros=1_000_000)
     first, second = uuid.uuid4(), uuid.uuid4()
     with write_transaction():
-        operations.hold(account_id=person.account.pk, mode="test", amounts={first: 100_000, second: 200_000}, api_key=None,
-                        now=NOW)
+        operations.hold(
+            account_id=person.account.pk, mode="test", amounts={first: 100_000, second: 200_000}, api_key=None, now=NOW
+        )
         operations.capture(output_id=second, amount_micros=200_000, now=NOW)
     return Wallet.objects.get(account=person.account, mode="test")
 
 
 def _entry(wallet: Wallet, **fields: Any) -> Entry:
     values: dict[str, Any] = {
-        "wallet": wallet, "sequence": wallet.head_sequence + 1, "kind": "grant", "source": "promotion",
-        "destination": "available", "amount_micros": 5, "available_after_micros": wallet.available_micros + 5,
-        "held_after_micros": wallet.held_micros, "debt_after_micros": 0, "idempotency_key": str(uuid.uuid4()),
+        "wallet": wallet,
+        "sequence": wallet.head_sequence + 1,
+        "kind": "grant",
+        "source": "promotion",
+        "destination": "available",
+        "amount_micros": 5,
+        "available_after_micros": wallet.available_micros + 5,
+        "held_after_micros": wallet.held_micros,
+        "debt_after_micros": 0,
+        "idempotency_key": str(uuid.uuid4()),
         "created_at": NOW,
     }
     return Entry(**values | fields)
@@ -81,7 +89,9 @@ ATTACKS: dict[str, Callable[[Wallet], Any]] = {
     "a second hold for an output": lambda w: Hold.objects.create(
         wallet=w, output_id=_open(w).output_id, authorized_micros=1, created_at=NOW
     ),
-    "a hold of nothing": lambda w: Hold.objects.create(wallet=w, output_id=uuid.uuid4(), authorized_micros=0, created_at=NOW),
+    "a hold of nothing": lambda w: Hold.objects.create(
+        wallet=w, output_id=uuid.uuid4(), authorized_micros=0, created_at=NOW
+    ),
     "a lot is used beyond what it had": lambda w: _set(Lot.objects.filter(wallet=w), remaining_micros=-1),
     "a lot grows": lambda w: _set(Lot.objects.filter(wallet=w), granted_micros=10**9, remaining_micros=10**9),
     "a lot is deleted": lambda w: Lot.objects.filter(wallet=w)._raw_delete("default"),

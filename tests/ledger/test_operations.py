@@ -27,7 +27,9 @@ def _hold(person: Any, amount: int, *, output_id: uuid.UUID | None = None, with_
     output_id = output_id or uuid.uuid4()
     api_key = person.keys["test"].api_key if with_key else None
     with write_transaction():
-        operations.hold(account_id=person.account.pk, mode="test", amounts={output_id: amount}, api_key=api_key, now=NOW)
+        operations.hold(
+            account_id=person.account.pk, mode="test", amounts={output_id: amount}, api_key=api_key, now=NOW
+        )
     return output_id
 
 
@@ -47,7 +49,10 @@ def test_a_hold_moves_money_aside(ann: Any) -> None:
     assert (wallet.available_micros, wallet.held_micros, wallet.head_sequence) == (600_000, 400_000, 2)
     entry = Entry.objects.get(wallet=wallet, sequence=2)
     assert (entry.kind, entry.amount_micros, entry.available_after_micros, entry.held_after_micros) == (
-        "hold", 400_000, 600_000, 400_000,
+        "hold",
+        400_000,
+        600_000,
+        400_000,
     )
 
 
@@ -104,7 +109,9 @@ def test_many_holds_are_all_or_none(ann: Any) -> None:
     amounts.popitem()
     with write_transaction():
         operations.hold(account_id=ann.account.pk, mode="test", amounts=amounts, api_key=None, now=NOW)
-    afters = list(Entry.objects.filter(kind="hold").order_by("sequence").values_list("available_after_micros", flat=True))
+    afters = list(
+        Entry.objects.filter(kind="hold").order_by("sequence").values_list("available_after_micros", flat=True)
+    )
     assert afters == [700_000, 400_000, 100_000]
 
 
@@ -131,8 +138,15 @@ def test_money_does_not_move_outside_a_transaction(ann: Any) -> None:
 def test_promotional_money_goes_first_and_first_expiring_first(ann: Any) -> None:
     account = ann.account
     adjustments.adjust(account=account, mode="test", amount_micros=100_000, actor="t", reason="paid", now=NOW)
-    adjustments.grant(account=account, mode="test", amount_micros=50_000, actor="t", reason="soon", now=NOW,
-                      expires_at=NOW + timedelta(days=1))
+    adjustments.grant(
+        account=account,
+        mode="test",
+        amount_micros=50_000,
+        actor="t",
+        reason="soon",
+        now=NOW,
+        expires_at=NOW + timedelta(days=1),
+    )
     output_id = _hold(ann, 1_100_000)
     with write_transaction():
         operations.capture(output_id=output_id, amount_micros=1_100_000, now=NOW)
@@ -142,8 +156,15 @@ def test_promotional_money_goes_first_and_first_expiring_first(ann: Any) -> None
 
 def test_an_adjustment_happens_once_and_says_why(ann: Any) -> None:
     for _ in range(2):
-        adjustments.grant(account=ann.account, mode="test", amount_micros=5, actor="op@example.com", reason="sorry", now=NOW,
-                          idempotency_key="case-7")
+        adjustments.grant(
+            account=ann.account,
+            mode="test",
+            amount_micros=5,
+            actor="op@example.com",
+            reason="sorry",
+            now=NOW,
+            idempotency_key="case-7",
+        )
     entry = Entry.objects.get(idempotency_key="case-7")
     assert (entry.actor, entry.reason, entry.kind) == ("op@example.com", "sorry", "grant")
     assert _wallet(ann).available_micros == 1_000_005
@@ -177,8 +198,12 @@ def test_a_budget_is_a_hard_cap(ann: Any) -> None:
 
 @pytest.mark.parametrize(
     ("period", "expected"),
-    [("none", datetime(1970, 1, 1, tzinfo=UTC)), ("daily", datetime(2026, 11, 20, tzinfo=UTC)),
-     ("weekly", datetime(2026, 11, 16, tzinfo=UTC)), ("monthly", datetime(2026, 11, 1, tzinfo=UTC))],
+    [
+        ("none", datetime(1970, 1, 1, tzinfo=UTC)),
+        ("daily", datetime(2026, 11, 20, tzinfo=UTC)),
+        ("weekly", datetime(2026, 11, 16, tzinfo=UTC)),
+        ("monthly", datetime(2026, 11, 1, tzinfo=UTC)),
+    ],
 )
 def test_budgets_reset_at_midnight_utc(period: str, expected: datetime) -> None:
     assert period_start(period, NOW) == expected

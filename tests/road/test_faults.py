@@ -67,8 +67,13 @@ def _send(output: Output) -> tuple[leases.Lease, Attempt]:
     assert lease is not None
     output = Output.objects.select_related("generation__image_model").get(pk=output.pk)
     attempt = Attempt(
-        output=output, number=output.attempts.count() + 1, channel=road._choose(lease, output), lease_number=lease.number,
-        upstream_model="gemini-3-pro-image", prompt_hash="x", started_at=datetime.now(UTC),
+        output=output,
+        number=output.attempts.count() + 1,
+        channel=road._choose(lease, output),
+        lease_number=lease.number,
+        upstream_model="gemini-3-pro-image",
+        prompt_hash="x",
+        started_at=datetime.now(UTC),
     )
     assert leases.send(lease, attempt)
     return lease, attempt
@@ -104,8 +109,13 @@ def test_a_zombie_finds_the_fence_closed(alice: Any, queue: Any) -> None:
     other = leases.claim(output.pk)
     assert other is not None
     late = Attempt(
-        output=Output.objects.get(pk=output.pk), number=1, channel=road.registry.candidates("test", "gemini-3-pro-image")[0],
-        lease_number=lease.number, upstream_model="x", prompt_hash="x", started_at=datetime.now(UTC),
+        output=Output.objects.get(pk=output.pk),
+        number=1,
+        channel=road.registry.candidates("test", "gemini-3-pro-image")[0],
+        lease_number=lease.number,
+        upstream_model="x",
+        prompt_hash="x",
+        started_at=datetime.now(UTC),
     )
     assert leases.send(lease, late) is False
     assert Attempt.objects.count() == 0
@@ -119,8 +129,13 @@ def test_an_expired_lease_does_not_pass_the_fence(alice: Any, queue: Any) -> Non
     assert lease is not None
     _expire(output)
     attempt = Attempt(
-        output=Output.objects.get(pk=output.pk), number=1, channel=road.registry.candidates("test", "gemini-3-pro-image")[0],
-        lease_number=lease.number, upstream_model="x", prompt_hash="x", started_at=datetime.now(UTC),
+        output=Output.objects.get(pk=output.pk),
+        number=1,
+        channel=road.registry.candidates("test", "gemini-3-pro-image")[0],
+        lease_number=lease.number,
+        upstream_model="x",
+        prompt_hash="x",
+        started_at=datetime.now(UTC),
     )
     assert leases.send(lease, attempt) is False
     queue.run_to_the_end()
@@ -221,7 +236,9 @@ def test_a_cancellation_takes_effect_when_the_call_brings_nothing(alice: Any, qu
     assert (output.state, Hold.objects.get().state) == ("canceled", "released")
 
 
-def test_the_running_cap_is_kept_and_accounts_take_turns(alice: Any, make_person: Any, queue: Any, settings: Any) -> None:
+def test_the_running_cap_is_kept_and_accounts_take_turns(
+    alice: Any, make_person: Any, queue: Any, settings: Any
+) -> None:
     settings.NBP_ACCOUNT_RUNNING_CAP = 3
     carol = make_person("carol", test_micros=100_000_000)
     for _ in range(4):
@@ -237,7 +254,9 @@ def test_the_running_cap_is_kept_and_accounts_take_turns(alice: Any, make_person
 def test_a_second_channel_serves_when_the_first_is_shut(alice: Any, queue: Any) -> None:
     from generation.channels.models import Channel
 
-    broken = Channel.objects.create(name="broken", kind="gemini", mode="test", priority=1, base_url="http://127.0.0.1:9")
+    broken = Channel.objects.create(
+        name="broken", kind="gemini", mode="test", priority=1, base_url="http://127.0.0.1:9"
+    )
     broken.set_secret("key")
     broken.save()
     output = _accept(alice)

@@ -85,7 +85,9 @@ FAILURES = [
 
 
 @pytest.mark.parametrize(("prompt", "code", "attempts"), FAILURES, ids=[each[0] for each in FAILURES])
-def test_a_failure_has_a_name_and_costs_nothing(alice: Any, queue: Any, prompt: str, code: str, attempts: list[str]) -> None:
+def test_a_failure_has_a_name_and_costs_nothing(
+    alice: Any, queue: Any, prompt: str, code: str, attempts: list[str]
+) -> None:
     generation = _accept(alice, f"{prompt} please")
     queue.run_to_the_end()
     generation.refresh_from_db()
@@ -183,8 +185,9 @@ def test_the_price_of_the_moment_of_acceptance_counts(alice: Any, queue: Any) ->
     from generation.models import Price
 
     generation = _accept(alice, "before the rise")
-    Price.objects.create(image_model_id="gemini-3-pro-image", image_size="2K", valid_from=datetime.now(UTC),
-                         image_micros=900_000)
+    Price.objects.create(
+        image_model_id="gemini-3-pro-image", image_size="2K", valid_from=datetime.now(UTC), image_micros=900_000
+    )
     queue.run()
     assert generation.outputs.get().price_micros == PRICE
     assert _accept(alice, "after the rise").quote_micros == 990_000
@@ -211,9 +214,24 @@ def test_a_price_of_nothing_makes_no_hold_and_a_charge_of_nothing(alice: Any, qu
         lambda output: Output.objects.filter(pk=output.pk).update(quote_micros=10**9),
         lambda output: Output.objects.filter(pk=output.pk)._raw_delete("default"),
         lambda output: Charge.objects.create(
-            **{name: getattr(Charge.objects.get(), name) for name in (
-                "output_id", "account_id", "mode", "image_model_id", "channel_id", "price_id", "image_size",
-                "reference_count", "quote_micros", "price_micros", "cost_micros", "media_sha256", "created_at")}
+            **{
+                name: getattr(Charge.objects.get(), name)
+                for name in (
+                    "output_id",
+                    "account_id",
+                    "mode",
+                    "image_model_id",
+                    "channel_id",
+                    "price_id",
+                    "image_size",
+                    "reference_count",
+                    "quote_micros",
+                    "price_micros",
+                    "cost_micros",
+                    "media_sha256",
+                    "created_at",
+                )
+            }
         ),
     ],
     ids=["change a charge", "delete a charge", "reopen", "reprice", "requote", "delete an output", "charge twice"],
@@ -231,7 +249,14 @@ def test_a_live_channel_never_serves_a_test_output(alice: Any, queue: Any) -> No
     generation = _accept(alice, "test only")
     live = Channel.objects.create(name="live", kind="sandbox", mode="live")
     with pytest.raises(DatabaseError), transaction.atomic():
-        Attempt.objects.create(output=generation.outputs.get(), number=1, channel=live, lease_number=1,
-                               upstream_model="x", prompt_hash="x", started_at=datetime.now(UTC))
+        Attempt.objects.create(
+            output=generation.outputs.get(),
+            number=1,
+            channel=live,
+            lease_number=1,
+            upstream_model="x",
+            prompt_hash="x",
+            started_at=datetime.now(UTC),
+        )
     queue.run()
     assert Attempt.objects.get().channel.mode == "test"

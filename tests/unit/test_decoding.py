@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 from PIL import Image, ImageChops, ImageCms, ImageOps, ImageStat, WebPImagePlugin
 
 from generation import decoding
-from generation.decoding import Decoded, Undecodable, pillow, png, previews
+from generation.decoding import Decoded, Undecodable, jpeg, pillow, png, previews
 from tests import images
 
 INCOMPLETE = "The reference is not a complete PNG, JPEG or WebP image."
@@ -316,6 +316,66 @@ def test_more_rows_than_promised_stop_the_check_at_once() -> None:
     assert peak < 2 * 2**20, peak
 
 
+# --- JPEG, rule by rule --------------------------------------------------------------------------------------------
+
+SOI, EOI = b"\xff\xd8", b"\xff\xd9"
+FRAME = b"\xff\xc0\x00\x0b\x08\x00\x03\x00\x04\x01\x01\x11\x00"
+SCAN = b"\xff\xda\x00\x08\x01\x01\x00\x00\x3f\x00" + b"entropy \xff\x00 \xff\xd0 coded"
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        SOI + FRAME + SCAN + EOI,
+        SOI + b"\xff\x01" + FRAME + SCAN + b"\xff\xff\xff\xd9",
+        SOI + b"\xff\xe1\x00\x04\xff\xd9" + FRAME + SCAN + EOI + EOI,
+        SOI + b"stray bytes" + FRAME + SCAN * 64 + EOI,
+        SOI + FRAME + SCAN + bytes(jpeg.WINDOW - 36) + EOI,
+        SOI + FRAME + SCAN + bytes(jpeg.WINDOW * 2) + EOI,
+    ],
+)
+def test_jpeg_markers(data: bytes) -> None:
+    assert jpeg.check(BytesIO(data)) == (4, 3)
+
+
+def test_a_jpeg_marker_is_found_across_any_border() -> None:
+    for shift in range(60):
+        data = SOI + FRAME + SCAN + bytes(jpeg.WINDOW - shift) + EOI
+        assert jpeg.check(BytesIO(data)) == (4, 3)
+        with pytest.raises(Undecodable):
+            jpeg.check(BytesIO(data[:-1]))
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"",
+        FRAME + SCAN + EOI,
+        SOI,
+        SOI + EOI,
+        SOI + FRAME + EOI,
+        SOI + SCAN + EOI,
+        SOI + FRAME + SCAN,
+        SOI + FRAME + SCAN + b"\xff",
+        SOI + SOI + FRAME + SCAN + EOI,
+        SOI + b"\xff\xe0\x00\x01" + FRAME + SCAN + EOI,
+        SOI + FRAME + SCAN + b"\xff\xe0\xff\xff" + EOI,
+        SOI + b"\xff\xc0\x00\x04\x08\x00",
+        SOI + FRAME[:5] + bytes(4) + FRAME[9:] + SCAN + EOI,
+        SOI + FRAME[:5] + b"\xff\xff\xff\xff" + FRAME[9:] + SCAN + EOI,
+        SOI + FRAME + SCAN * 65 + EOI,
+    ],
+)
+def test_jpeg_markers_that_make_no_sense(data: bytes) -> None:
+    with pytest.raises(Undecodable):
+        jpeg.check(BytesIO(data))
+
+
+def test_what_only_a_decoder_notices(kept: Callable[[bytes], Path]) -> None:
+    with pytest.raises(Undecodable, match="does not decode"):
+        decoding.verify_output(kept(SOI + FRAME + SCAN + EOI))
+
+
 # --- memory outside Python's own -----------------------------------------------------------------------------------
 
 _GROWTH = """
@@ -449,6 +509,12 @@ def test_a_color_profile_is_applied_before_it_is_dropped() -> None:
     assert "icc_profile" not in clean.info
     red_level, green_level, _ = clean.getpixel((4, 4))
     assert green_level > red_level
+    standard = ImageCms.ImageCmsProfile(profile).tobytes()
+    assert opened(decoding.take_in(images.encoded(red, "PNG", icc_profile=standard)).data).getpixel((4, 4)) == (
+        230,
+        20,
+        20,
+    )
     nonsense = opened(decoding.take_in(images.encoded(red, "PNG", icc_profile=b"nonsense")).data)
     assert nonsense.getpixel((4, 4)) == (230, 20, 20)
 
@@ -466,8 +532,9 @@ def test_a_reference_is_turned_upright(orientation: int, kind: str) -> None:
 
 @pytest.mark.filterwarnings("ignore::UserWarning")
 @pytest.mark.parametrize("block", [b"MM", b"nonsense", b"II*\0\xff\xff\xff\xff", b"II*\0\x08\0\0\0\x05\0"])
-def test_broken_exif_does_not_spoil_a_picture(block: bytes) -> None:
-    data = images.encoded(images.picture(), "JPEG", exif=b"Exif\0\0" + block)
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP"])
+def test_broken_exif_does_not_spoil_a_picture(kind: str, block: bytes) -> None:
+    data = images.encoded(images.picture(), kind, exif=b"Exif\0\0" + block)
     assert decoding.take_in(data).width == 320
 
 
@@ -515,6 +582,13 @@ def test_what_a_stranger_may_not_send(data: bytes, reason: str) -> None:
     assert time.perf_counter() - started < 3
 
 
+def test_an_image_made_here_may_be_heavier_than_a_strangers() -> None:
+    data = images.png_4k()
+    with pytest.raises(Undecodable, match="larger than 20 MB"):
+        decoding.inspect_reference(data)
+    assert decoding.inspect_reference(data, byte_cap=64 * 2**20).width == 4096
+
+
 def test_the_bomb_is_small_and_would_pass_pillow() -> None:
     assert len(images.bomb_png()) < 12_000
     assert Image.open(BytesIO(images.bomb_png())).size == (9000, 9000)
@@ -530,8 +604,9 @@ def test_a_jpeg_may_not_show_two_sizes() -> None:
     at = data.index(b"\xff\xc0")
     frame = data[at : at + 19]
     other = frame[:5] + bytes([0, 10, 0, 10]) + frame[9:]
-    with pytest.raises(Undecodable):
-        decoding.take_in(data[:at] + other + data[at:])
+    for both in (data[:at] + other + data[at:], data[:at] + frame + other + data[at + len(frame) :]):
+        with pytest.raises(Undecodable):
+            decoding.take_in(both)
 
 
 def test_too_much_for_webp_becomes_png(monkeypatch: pytest.MonkeyPatch) -> None:

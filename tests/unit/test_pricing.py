@@ -33,8 +33,9 @@ def _cost() -> CostRates:
     row = next(each for each in DATA["costs"] if each["image_model"] == PRO)
     names = ("input", "text_output", "image_output")
     rates = {f"{name}_micros_per_million_tokens": row[f"{name}_micros_per_million_tokens"] for name in names}
-    return CostRates(**rates, grounding_query_micros=row["grounding_query_micros"],
-                     image_tokens_by_size=row["image_tokens_by_size"])
+    return CostRates(
+        **rates, grounding_query_micros=row["grounding_query_micros"], image_tokens_by_size=row["image_tokens_by_size"]
+    )
 
 
 def test_a_plain_2k_image_costs_the_published_price_and_ten_percent() -> None:
@@ -54,7 +55,9 @@ def test_the_margin_is_positive_on_pro(size: str, reference_count: int, is_groun
         thinking_tokens=350,
         search_queries=int(is_grounded),
     )
-    quote = pricing.quote(_sale(size), prompt="x" * prompt_tokens * 3, reference_count=reference_count, is_grounded=is_grounded)
+    quote = pricing.quote(
+        _sale(size), prompt="x" * prompt_tokens * 3, reference_count=reference_count, is_grounded=is_grounded
+    )
     price = pricing.price(_sale(size), reference_count=reference_count, usage=usage, quote_micros=quote)
     cost = pricing.cost(_cost(), usage=usage, image_size=size, has_image=True)
     assert price <= quote
@@ -81,10 +84,17 @@ rates = st.builds(
 )
 
 
-@given(rates=rates, count=st.integers(0, 14), tokens=st.integers(0, 70_000), prompt=st.text(max_size=400),
-       is_grounded=st.booleans(), queries=st.integers(0, 5))
-def test_the_price_is_a_whole_number_within_the_quote(rates: SaleRates, count: int, tokens: int, prompt: str,
-                                                      is_grounded: bool, queries: int) -> None:
+@given(
+    rates=rates,
+    count=st.integers(0, 14),
+    tokens=st.integers(0, 70_000),
+    prompt=st.text(max_size=400),
+    is_grounded=st.booleans(),
+    queries=st.integers(0, 5),
+)
+def test_the_price_is_a_whole_number_within_the_quote(
+    rates: SaleRates, count: int, tokens: int, prompt: str, is_grounded: bool, queries: int
+) -> None:
     quote = pricing.quote(rates, prompt=prompt, reference_count=count, is_grounded=is_grounded)
     usage = Usage(input_text_tokens=tokens, search_queries=queries)
     price = pricing.price(rates, reference_count=count, usage=usage, quote_micros=quote)
@@ -100,7 +110,9 @@ def test_it_is_rounded_up_once(rates: SaleRates) -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "least"), [("a" * 300, 100), ("一只香蕉" * 100, 400), ("", 0), ("🍌" * 10, 10)], ids=["latin", "han", "empty", "emoji"]
+    ("text", "least"),
+    [("a" * 300, 100), ("一只香蕉" * 100, 400), ("", 0), ("🍌" * 10, 10)],
+    ids=["latin", "han", "empty", "emoji"],
 )
 def test_tokens_are_estimated_from_above(text: str, least: int) -> None:
     assert pricing.estimate_tokens(text) >= least

@@ -7,6 +7,8 @@ from typing import Any
 
 from django import forms
 
+from accounts.templatetags.money import usd
+
 _MICROS_PER_USD = 1_000_000
 _TEXT = re.compile(r"([+-]?)([0-9]{1,9})(?:\.([0-9]{1,6}))?")
 
@@ -16,13 +18,12 @@ class NotAnAmount(ValueError):
 
 
 def dollars(micros: int | None) -> str:
-    """134000 -> "$0.134": every digit that counts, at least two decimals. None is a dash."""
-    if micros is None:
-        return "-"
-    return f"{'-' if micros < 0 else ''}${_digits(abs(micros))}"
+    """As the site's pages write it, "$0.1474"; None is a dash."""
+    return "-" if micros is None else usd(micros)
 
 
 def _digits(micros: int) -> str:
+    """What `parse_usd` reads back: a point, no commas, every digit that counts."""
     whole, rest = divmod(micros, _MICROS_PER_USD)
     return f"{whole}.{f'{rest:06d}'.rstrip('0'):0<2}"
 
@@ -61,6 +62,6 @@ class UsdField(forms.CharField):
         if text in self.empty_values:
             return None
         try:
-            return parse_usd(text, is_signed=self._is_signed, is_zero_allowed=self._is_zero_allowed)
+            return parse_usd(str(text), is_signed=self._is_signed, is_zero_allowed=self._is_zero_allowed)
         except NotAnAmount as error:
             raise forms.ValidationError(str(error)) from error

@@ -12,8 +12,9 @@ from django.urls import reverse
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
+from accounts.identifiers import parse_public_id
 from accounts.ledger.admin.amounts import dollars
-from accounts.models import MODES
+from accounts.models import MODES, Account
 
 if TYPE_CHECKING:
     RowAdmin = admin.ModelAdmin[Any]
@@ -32,6 +33,17 @@ def usd(name: str, label: str) -> Column:
         return dollars(getattr(row, name))
 
     column.__name__ = name.replace("_micros", "_usd")
+    return admin.display(description=label, ordering=name)(column)
+
+
+def when(name: str, label: str) -> Column:
+    """A column that shows a moment (UTC) to the second, in a form that sorts and can be searched for in logs."""
+
+    def column(row: Any) -> str:
+        moment = getattr(row, name)
+        return f"{moment:%Y-%m-%d %H:%M:%S}" if moment else "-"
+
+    column.__name__ = name
     return admin.display(description=label, ordering=name)(column)
 
 
@@ -79,6 +91,7 @@ class ReadOnlyAdmin(_ShowsOnly, RowAdmin):
 class ReadOnlyInline(_ShowsOnly, RowInline):
     """Rows shown on their parent's page."""
 
+    template = "admin/edit_inline/read_only.html"
     extra = 0
     can_delete = False
 
@@ -110,3 +123,31 @@ def fixed_filter(
 def mode_filter(path: str = "mode") -> type[FixedFilter]:
     """A filter by live and test."""
     return fixed_filter(path, MODES, title="mode")
+
+
+class AccountFilter(admin.SimpleListFilter):
+    """Rows of one account, `?account=acc_...`; links of other pages set it, as a list of all accounts is too long."""
+
+    title = "account"
+    parameter_name = "account"
+    path = "account"
+
+    def suggestions(self) -> Iterable[Account]:
+        """Accounts to offer before one is chosen."""
+        return ()
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
+        chosen = self.value()
+        if chosen is None:
+            return [(each.public_id, each.name) for each in self.suggestions()]
+        account = Account.objects.filter(pk__in=filter(None, [parse_public_id("acc", chosen)])).first()
+        return [(chosen, account.name if account else "unknown account")]
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
+        chosen = self.value()
+        return queryset if chosen is None else queryset.filter(**{self.path: parse_public_id("acc", chosen)})
+
+
+def account_filter(path: str = "account") -> type[AccountFilter]:
+    """An AccountFilter class for rows whose account is at `path`."""
+    return type("AccountFilter", (AccountFilter,), {"path": path})

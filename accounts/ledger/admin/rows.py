@@ -2,11 +2,20 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
 from django.contrib import admin
 
-from accounts.ledger.admin.columns import ReadOnlyAdmin, account_link, fixed_filter, link, mode_filter, usd
+from accounts.ledger.admin.columns import (
+    ReadOnlyAdmin,
+    account_filter,
+    account_link,
+    fixed_filter,
+    link,
+    mode_filter,
+    usd,
+    when,
+)
 from accounts.ledger.models import BudgetPeriod, Entry, Hold, Lot, LotUse, Wallet
 
 _HOLD_STATES = [(state, state) for state in ("open", "captured", "released")]
@@ -37,8 +46,8 @@ class WalletAdmin(ReadOnlyAdmin):
         "status",
         "head_sequence",
     )
-    fields = (*list_display[1:], "currency", "created_at")
-    list_filter = ("mode", "status")
+    fields: ClassVar[Any] = (*list_display[1:], "currency", "created_at")
+    list_filter = ("mode", "status", account_filter())
     list_select_related = ("account",)
     search_fields = ("account__name", "account__members__email")
     ordering = ("-id",)
@@ -48,9 +57,9 @@ class WalletAdmin(ReadOnlyAdmin):
 class EntryAdmin(ReadOnlyAdmin):
     """The journal."""
 
-    list_display: Any = (
+    list_display: ClassVar[Any] = (
         "public_id",
-        "created_at",
+        when("created_at", "created"),
         account_link("wallet.account"),
         wallet_mode,
         "kind",
@@ -60,7 +69,7 @@ class EntryAdmin(ReadOnlyAdmin):
         "actor",
         "reason",
     )
-    fields: Any = (
+    fields: ClassVar[Any] = (
         *list_display,
         usd("debt_after_micros", "debt after"),
         "sequence",
@@ -69,7 +78,7 @@ class EntryAdmin(ReadOnlyAdmin):
         "hold",
         "idempotency_key",
     )
-    list_filter = (mode_filter("wallet__mode"), "kind", "created_at")
+    list_filter = (mode_filter("wallet__mode"), "kind", "created_at", account_filter("wallet__account"))
     list_select_related = ("wallet__account", "hold")
     date_hierarchy = "created_at"
     search_fields = ("wallet__account__name", "actor", "reason", "idempotency_key")
@@ -80,19 +89,24 @@ class EntryAdmin(ReadOnlyAdmin):
 class HoldAdmin(ReadOnlyAdmin):
     """Money set aside for outputs."""
 
-    list_display: Any = (
+    list_display: ClassVar[Any] = (
         "id",
-        "created_at",
+        when("created_at", "created"),
         account_link("wallet.account"),
         wallet_mode,
         "state",
         usd("authorized_micros", "authorized"),
         usd("captured_micros", "captured"),
         usd("released_micros", "released"),
-        "settled_at",
+        when("settled_at", "settled"),
     )
-    fields: Any = (*list_display, "output_id", "budget_period")
-    list_filter = (mode_filter("wallet__mode"), fixed_filter("state", _HOLD_STATES, title="state"), "created_at")
+    fields: ClassVar[Any] = (*list_display, "output_id", "budget_period")
+    list_filter = (
+        mode_filter("wallet__mode"),
+        fixed_filter("state", _HOLD_STATES, title="state"),
+        "created_at",
+        account_filter("wallet__account"),
+    )
     list_select_related = ("wallet__account",)
     search_fields = ("wallet__account__name",)
     ordering = ("-id",)
@@ -104,17 +118,17 @@ class LotAdmin(ReadOnlyAdmin):
 
     list_display = (
         "id",
-        "created_at",
+        when("created_at", "created"),
         account_link("wallet.account"),
         wallet_mode,
         "kind",
         usd("granted_micros", "granted"),
         usd("remaining_micros", "left"),
-        "expires_at",
+        when("expires_at", "expires"),
         _entry,
     )
-    fields = (*list_display, "priority")
-    list_filter = (mode_filter("wallet__mode"), "kind", "created_at")
+    fields: ClassVar[Any] = (*list_display, "priority")
+    list_filter = (mode_filter("wallet__mode"), "kind", "created_at", account_filter("wallet__account"))
     list_select_related = ("wallet__account", "entry")
     search_fields = ("wallet__account__name",)
     ordering = ("-id",)
@@ -143,8 +157,8 @@ class LotUseAdmin(ReadOnlyAdmin):
         _entry,
         usd("amount_micros", "amount"),
     )
-    fields = list_display
-    list_filter = (mode_filter("lot__wallet__mode"), "entry__created_at")
+    fields: ClassVar[Any] = list_display
+    list_filter = (mode_filter("lot__wallet__mode"), "entry__created_at", account_filter("lot__wallet__account"))
     list_select_related = ("lot__wallet__account", "entry")
     search_fields = ("lot__wallet__account__name",)
     ordering = ("-id",)
@@ -163,8 +177,8 @@ class BudgetPeriodAdmin(ReadOnlyAdmin):
         usd("reserved_micros", "reserved"),
         usd("spent_micros", "spent"),
     )
-    fields = list_display
-    list_filter = (mode_filter("api_key__mode"), "starts_at")
+    fields: ClassVar[Any] = list_display
+    list_filter = (mode_filter("api_key__mode"), "starts_at", account_filter("api_key__account"))
     list_select_related = ("api_key__account",)
     search_fields = ("api_key__name", "api_key__key_id", "api_key__account__name")
     ordering = ("-id",)

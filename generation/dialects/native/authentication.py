@@ -5,6 +5,8 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import Any
 
+from django.conf import settings
+from drf_spectacular.extensions import OpenApiAuthenticationExtension
 from rest_framework.authentication import BaseAuthentication
 from rest_framework.request import Request
 
@@ -28,6 +30,7 @@ class ApiKeyAuthentication(BaseAuthentication):
         try:
             requester = authenticate(raw, address=door.address_of(request), now=datetime.now(UTC))
         except AuthenticationFailed as error:
+            _slow_down_guessing(door.address_of(request))
             kind = "forbidden" if error.is_forbidden else "unauthenticated"
             raise Refusal(kind, error.code, error.message) from error
         _count(request, requester)
@@ -35,6 +38,18 @@ class ApiKeyAuthentication(BaseAuthentication):
 
     def authenticate_header(self, request: Request) -> str:
         return 'Bearer realm="api"'
+
+
+def _slow_down_guessing(address: str) -> None:
+    """Refused keys are counted by address: guessing gets a 429 long before it gets anywhere."""
+    state = rate_limits.hit(f"refused:{address}", per_minute=settings.NBP_REFUSED_KEYS_PER_MINUTE)
+    if not state.is_allowed:
+        raise Refusal(
+            "rate_limit",
+            "too_many_refused_keys",
+            "Too many requests with refused keys came from this address.",
+            retry_after_seconds=state.reset_seconds,
+        )
 
 
 def _count(request: Request, requester: Requester) -> None:
@@ -47,3 +62,13 @@ def _count(request: Request, requester: Requester) -> None:
             f"More than {state.limit} requests a minute.",
             retry_after_seconds=state.reset_seconds,
         )
+
+
+class ApiKeyScheme(OpenApiAuthenticationExtension):  # type: ignore[no-untyped-call]
+    """Tells the schema generator what the class above asks for."""
+
+    target_class = "generation.dialects.native.authentication.ApiKeyAuthentication"
+    name = "apiKey"
+
+    def get_security_definition(self, auto_schema: object) -> dict[str, str]:
+        return {"type": "http", "scheme": "bearer", "description": "An API key, nbp_live_... or nbp_test_..."}

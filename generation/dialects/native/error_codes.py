@@ -61,6 +61,7 @@ ERROR_CODES = (
     ErrorCode("unsupported_media_type", "415", "Send JSON or multipart/form-data."),
     ErrorCode("idempotency_key_reused", "422", "Use a new Idempotency-Key for a new request."),
     ErrorCode("rate_limit_exceeded", "429", "Wait for the seconds of Retry-After."),
+    ErrorCode("too_many_refused_keys", "429", "Stop sending keys that were refused; wait for Retry-After."),
     ErrorCode("too_many_unfinished", "429", "Wait for some images to finish."),
     ErrorCode("concurrency_limit", "429", "Wait for some of this key's images to finish."),
     ErrorCode("internal_error", "500", "Tell the operator the request id."),

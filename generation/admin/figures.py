@@ -1,0 +1,144 @@
+"""Sums for the operator: price, cost and margin of charges, and of attempts that brought no image. It only reads."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from django.contrib.admin.utils import build_q_object_from_lookup_parameters
+from django.db.models import Count, Min, Q, QuerySet, Sum
+
+from accounts.identifiers import parse_public_id
+from accounts.ledger.admin.amounts import dollars
+from generation.channels import probing
+from generation.channels.models import Channel
+from generation.models import LIVE_STATES, Attempt, Charge, Output
+
+# Where an attempt keeps what a charge can be filtered by.
+_ATTEMPT_PATHS = {
+    "mode": "output__mode",
+    "image_model": "output__generation__image_model",
+    "channel": "channel",
+    "account": "output__account",
+    "api_key": "output__api_key",
+    "created_at": "started_at",
+}
+CHARGE_SEARCH = {
+    "out": "output_id",
+    "gen": "output__generation_id",
+    "acc": "account_id",
+    "key": "api_key_id",
+    "": "account__name__icontains",
+}
+ATTEMPT_SEARCH = {
+    "out": "output_id",
+    "gen": "output__generation_id",
+    "acc": "output__account_id",
+    "key": "output__api_key_id",
+    "": "output__account__name__icontains",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Sums:
+    """Images delivered, and their money in micro-dollars."""
+
+    image_count: int
+    price_micros: int
+    cost_micros: int
+    lost_micros: int
+
+    @property
+    def price(self) -> str:
+        return dollars(self.price_micros)
+
+    @property
+    def cost(self) -> str:
+        return dollars(self.cost_micros)
+
+    @property
+    def margin(self) -> str:
+        return dollars(self.price_micros - self.cost_micros)
+
+    @property
+    def lost(self) -> str:
+        return dollars(self.lost_micros)
+
+    @property
+    def rest(self) -> str:
+        """The margin after paying for attempts that brought no image."""
+        return dollars(self.price_micros - self.cost_micros - self.lost_micros)
+
+
+def sums(charges: QuerySet[Charge], attempts: QuerySet[Attempt]) -> Sums:
+    """Add up charges, and the cost of those attempts that were not delivered."""
+    found = charges.order_by().aggregate(count=Count("pk"), price=Sum("price_micros"), cost=Sum("cost_micros"))
+    lost = attempts.filter(is_delivered=False, cost_micros__gt=0).aggregate(cost=Sum("cost_micros"))
+    return Sums(found["count"], found["price"] or 0, found["cost"] or 0, lost["cost"] or 0)
+
+
+def attempts_like(filters: Mapping[str, Sequence[str]]) -> QuerySet[Attempt]:
+    """The attempts within filters of the list of charges (lookups of Charge -> values, as in its address)."""
+    found: dict[str, Iterable[object]] = {}
+    for lookup, values in filters.items():
+        name, _, rest = lookup.partition("__")
+        if name not in _ATTEMPT_PATHS:
+            continue
+        path = f"{_ATTEMPT_PATHS[name]}__{rest}" if rest else _ATTEMPT_PATHS[name]
+        is_account = lookup == "account"
+        found[path] = [parse_public_id("acc", value) if is_account else value for value in values]
+    return Attempt.objects.filter(build_q_object_from_lookup_parameters(found))
+
+
+@dataclass(frozen=True, slots=True)
+class Period:
+    """A row of the overview: live money, and how many images test mode drew."""
+
+    title: str
+    live: Sums
+    test_image_count: int
+
+
+@dataclass(frozen=True, slots=True)
+class Overview:
+    """What the operator sees first."""
+
+    periods: tuple[Period, ...]
+    live_output_count: int
+    oldest_seconds: int | None
+    troubled: tuple[tuple[str, str, str], ...]
+
+
+def overview(*, now: datetime) -> Overview:
+    """Images and money lately, the queue, and (id, name, state) of channels that are not ready."""
+    queue = Output.objects.filter(state__in=LIVE_STATES).aggregate(count=Count("pk"), oldest=Min("created_at"))
+    return Overview(
+        periods=(
+            _period("Last 24 hours", now - timedelta(hours=24)),
+            _period("Last 30 days", now - timedelta(days=30)),
+        ),
+        live_output_count=queue["count"],
+        oldest_seconds=int((now - queue["oldest"]).total_seconds()) if queue["oldest"] else None,
+        troubled=tuple(_troubled(now)),
+    )
+
+
+def _period(title: str, since: datetime) -> Period:
+    charges = Charge.objects.filter(created_at__gte=since)
+    # Channels are named so that the index of attempts by channel and time serves.
+    channels = list(Channel.objects.filter(mode="live").values_list("pk", flat=True))
+    attempts = Attempt.objects.filter(channel__in=channels, started_at__gte=since)
+    return Period(title, sums(charges.filter(mode="live"), attempts), charges.filter(mode="test").count())
+
+
+def _troubled(now: datetime) -> list[tuple[str, str, str]]:
+    states = [(row, probing.condition(row, now=now)) for row in Channel.objects.order_by("mode", "priority", "name")]
+    return [(str(row.pk), f"{row.name} ({row.mode})", state.words) for row, state in states if not state.is_ready]
+
+
+def found_by(term: str, paths: Mapping[str, str]) -> Q:
+    """What a search means in a table: a public id of the prefixes in `paths`, else part of an account's name ("")."""
+    prefix = term.partition("_")[0]
+    row_id = parse_public_id(prefix, term) if prefix in paths else None
+    return Q(**{paths[""]: term}) if row_id is None else Q(**{paths[prefix]: row_id})

@@ -1,0 +1,224 @@
+"""Channels in the operator's admin: how each is doing, and its credentials, which go in and never come out."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any, ClassVar
+
+from django import forms
+from django.contrib import admin, messages
+from django.db.models import QuerySet
+from django.http import HttpRequest
+from django.utils import timezone
+
+from accounts.admin.fields import boxes
+from accounts.ledger.admin.columns import RowAdmin
+from generation.channels import health, probing, registry, seed
+from generation.channels.models import Channel
+from generation.models import Attempt, ImageModel
+
+_WINDOW = timedelta(hours=24)
+
+
+def _model_names() -> list[tuple[str, str]]:
+    return [(name, name) for name in ImageModel.objects.order_by("name").values_list("name", flat=True)]
+
+
+class ChannelForm(forms.ModelForm):  # type: ignore[type-arg]
+    """A channel's settings. The secret is written, never read back."""
+
+    kind = forms.ChoiceField(choices=lambda: [(kind, kind) for kind in registry.ADAPTERS])
+    base_url = forms.URLField(
+        label="Base URL",
+        required=False,
+        max_length=200,
+        assume_scheme="https",
+        widget=forms.URLInput(attrs={"size": 60}),
+        help_text="Empty = the provider's own.",
+    )
+    secret = forms.CharField(
+        label="Secret",
+        required=False,
+        max_length=10_000,
+        widget=forms.PasswordInput(render_value=False, attrs={"autocomplete": "new-password", "size": 60}),
+        help_text="The provider's API key. Kept encrypted and never shown again; empty = unchanged.",
+    )
+    only_models = boxes(_model_names, required=False, help_text="Image models it serves; none ticked = all.")
+
+    class Meta:
+        model = Channel
+        fields = ("name", "kind", "mode", "priority", "is_enabled", "base_url", "upstream_models", "only_models")
+
+    def clean_upstream_models(self) -> dict[str, str]:
+        found = self.cleaned_data["upstream_models"] or {}
+        known = {name for name, _ in _model_names()}
+        if not isinstance(found, dict) or not all(isinstance(each, str) and each for each in found.values()):
+            raise forms.ValidationError('Write {"image model": "what this road calls it"}.')
+        unknown = sorted(set(found) - known)
+        if unknown:
+            raise forms.ValidationError(f"The catalogue has no {', '.join(unknown)}.")
+        return found
+
+    def clean(self) -> dict[str, Any]:
+        data: dict[str, Any] = super().clean() or {}
+        if data.get("kind") == "sandbox" and data.get("mode") == "live":
+            raise forms.ValidationError("The sandbox draws play pictures; it serves test mode only.")
+        return data
+
+
+@dataclass(frozen=True, slots=True)
+class RecentWork:
+    """A channel's last 24 hours: calls that ended, the share that brought an answer, and latencies in milliseconds."""
+
+    count: int
+    ok_count: int
+    p50_ms: int | None
+    p95_ms: int | None
+
+
+def recent_work(channel: Channel, *, now: datetime) -> RecentWork:
+    """Count the channel's calls. What the upstream calls a wrong request says nothing about the road, as in health."""
+    ended = Attempt.objects.filter(channel=channel, started_at__gte=now - _WINDOW, finished_at__isnull=False)
+    ended = ended.exclude(error_kind="rejected")
+    answered = ended.filter(status=Attempt.Status.OK)
+    ok_count = answered.count()
+    latencies = answered.filter(latency_ms__isnull=False).order_by("latency_ms").values_list("latency_ms", flat=True)
+    timed_count = latencies.count()
+
+    def percentile(share: float) -> int | None:
+        return latencies[min(timed_count - 1, int(timed_count * share))] if timed_count else None
+
+    return RecentWork(ended.count(), ok_count, percentile(0.5), percentile(0.95))
+
+
+def _work(row: Channel) -> RecentWork:
+    """Counted once for a row of the page, however many columns show it."""
+    if "recent_work" not in row.__dict__:
+        row.__dict__["recent_work"] = recent_work(row, now=timezone.now())
+    found: RecentWork = row.__dict__["recent_work"]
+    return found
+
+
+@admin.display(description="state")
+def _state(row: Channel) -> str:
+    return probing.condition(row, now=timezone.now()).words
+
+
+@admin.display(description="answered, 24 h")
+def _success_share(row: Channel) -> str:
+    work = _work(row)
+    return f"{100 * work.ok_count / work.count:.1f} % of {work.count}" if work.count else "no calls"
+
+
+@admin.display(description="p50 / p95, 24 h")
+def _latency(row: Channel) -> str:
+    work = _work(row)
+    if work.p50_ms is None or work.p95_ms is None:
+        return "-"
+    return f"{work.p50_ms / 1000:.1f} s / {work.p95_ms / 1000:.1f} s"
+
+
+@admin.display(description="last error", ordering="last_error_at")
+def _last_error(row: Channel) -> str:
+    return f"{row.last_error_at:%Y-%m-%d %H:%M} {row.last_error}" if row.last_error_at else "-"
+
+
+@admin.display(description="credentials")
+def _credentials(row: Channel) -> str:
+    if row.is_from_environment:
+        found = "set" if seed.environment_secret() else "not set in this process"
+        return f"from the environment: {' or '.join(seed.SECRET_VARIABLES)} ({found})"
+    if row.sealed_secret:
+        return "a secret is kept"
+    adapter = registry.ADAPTERS.get(row.kind)
+    return "none" if adapter is None or adapter.needs_secret else "none needed"
+
+
+@admin.register(Channel)
+class ChannelAdmin(RowAdmin):
+    """Roads to providers."""
+
+    form = ChannelForm
+    list_display = (
+        "name",
+        "mode",
+        "kind",
+        "priority",
+        "is_enabled",
+        _state,
+        _success_share,
+        _latency,
+        _last_error,
+    )
+    ordering = ("mode", "priority", "name")
+    actions = ("clear_fault", "test")
+    fieldsets: ClassVar[Any] = (
+        (None, {"fields": ("name", "kind", "mode", "priority", "is_enabled")}),
+        ("Where and as whom", {"fields": ("base_url", _credentials, "secret")}),
+        ("Models", {"fields": ("only_models", "upstream_models")}),
+        (
+            "How it is doing",
+            {
+                "fields": (
+                    _state,
+                    _success_share,
+                    _latency,
+                    "failures_in_a_row",
+                    "last_error",
+                    "last_error_at",
+                    "last_success_at",
+                )
+            },
+        ),
+    )
+    _shown = (
+        _credentials,
+        _state,
+        _success_share,
+        _latency,
+        "failures_in_a_row",
+        "last_error",
+        "last_error_at",
+        "last_success_at",
+    )
+
+    def get_fieldsets(self, request: HttpRequest, obj: Channel | None = None) -> Any:
+        first, where, models, health_ = self.fieldsets
+        if obj is None:
+            return (first, (where[0], {"fields": ("base_url", "secret")}), models)
+        if obj.is_from_environment or not self.has_change_permission(request, obj):
+            where = (where[0], {"fields": ("base_url", _credentials)})
+        return (first, where, models, health_)
+
+    def get_readonly_fields(self, request: HttpRequest, obj: Channel | None = None) -> Any:
+        # A road keeps its kind and mode: its past calls, costs and thought signatures belong to them.
+        return (*self._shown, "kind", "mode") if obj else ()
+
+    def save_model(self, request: HttpRequest, obj: Channel, form: Any, change: bool) -> None:
+        secret = form.cleaned_data.get("secret", "")
+        if secret:
+            obj.set_secret(secret)
+        if not change:
+            obj.save()
+            return
+        # Only what the form changed: workers write the row's health meanwhile.
+        names = [name for name in form.changed_data if name != "secret"]
+        obj.save(update_fields=[*names, "sealed_secret"] if secret else names)
+        if secret:
+            health.clear(obj)
+
+    @admin.action(description="Clear fault: the road is fine again", permissions=["change"])
+    def clear_fault(self, request: HttpRequest, queryset: QuerySet[Channel]) -> None:
+        for channel in queryset:
+            health.clear(channel)
+            self.log_change(request, channel, "fault cleared")
+        self.message_user(request, f"Cleared: {', '.join(each.name for each in queryset)}.", messages.SUCCESS)
+
+    @admin.action(description="Test this channel (one real image)", permissions=["change"])
+    def test(self, request: HttpRequest, queryset: QuerySet[Channel]) -> None:
+        for channel in queryset:
+            found = probing.probe(channel)
+            level = messages.SUCCESS if found.is_ok else messages.ERROR
+            words = "works" if found.is_ok else "does not work"
+            self.message_user(request, f"{channel.name} {words}: {found.detail} ({found.seconds:.1f} seconds)", level)
