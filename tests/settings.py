@@ -6,4 +6,4 @@ import tempfile
 os.environ["NBP_ENV"] = "development"
 os.environ["NBP_DATA_DIR"] = tempfile.mkdtemp(prefix="nbp-test-")
 
-from nbp_site.settings import *  # noqa: E402, F403
+from nbp_site.settings import *  # noqa: F403

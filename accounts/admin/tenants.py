@@ -60,7 +60,7 @@ class WalletInline(ReadOnlyInline):
 
     model = Wallet
     fields: ClassVar[Any] = (
-        "mode",
+        _wallet_mode,
         usd("available_micros", "available"),
         usd("held_micros", "on hold"),
         usd("debt_micros", "debt"),
@@ -141,7 +141,7 @@ class AccountAdmin(RowAdmin):
                 name=form.cleaned_data["name"], owner=form.cleaned_data["owner_email"], now=timezone.now()
             )
             self.log_addition(request, account, [{"added": {}}])
-            self.message_user(request, f"{account.public_id} is open.", messages.SUCCESS)
+            self.message_user(request, f"Account {account.public_id} is open.", messages.SUCCESS)
             return HttpResponseRedirect(reverse("admin:accounts_account_change", args=[account.pk]))
         return form_page(request, self, form, title="Open an account", submit="Open")
 

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
 from django import forms
 from django.contrib import admin, messages
 from django.db.models import QuerySet
 from django.http import HttpRequest
+from django.utils.safestring import SafeString
 
 from accounts.admin.fields import LinesField, boxes
-from accounts.ledger.admin.columns import RowAdmin, RowInline
+from accounts.ledger.admin.columns import ReadOnlyInline, RowAdmin, link
 from accounts.transactions import write_transaction
 from generation.contract import SIZES
 from generation.models import ImageModel, ModelAlias
@@ -39,11 +40,22 @@ class ImageModelForm(forms.ModelForm):  # type: ignore[type-arg]
         return data
 
 
-class AliasInline(RowInline):
-    """Other names of a model."""
+@admin.display(description="alias")
+def _alias(row: ModelAlias) -> SafeString:
+    return link("generation_modelalias_change", row.pk, row.alias)
+
+
+class AliasInline(ReadOnlyInline):
+    """Other names of a model. They are rows' keys, so they are added and removed on their own page."""
 
     model = ModelAlias
-    extra = 0
+    verbose_name_plural = "model aliases"
+    fields: ClassVar[Any] = (_alias, "note")
+
+
+@admin.display(description="sizes")
+def _sizes(row: ImageModel) -> str:
+    return ", ".join(row.sizes)
 
 
 @admin.register(ImageModel)
@@ -57,7 +69,7 @@ class ImageModelAdmin(RowAdmin):
         "provider",
         "is_default",
         "is_enabled",
-        "sizes",
+        _sizes,
         "released_on",
         "deprecated_on",
         "shutdown_on",

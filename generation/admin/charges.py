@@ -12,6 +12,7 @@ from django.http import HttpRequest, HttpResponse
 from django.utils import timezone
 from django.utils.safestring import SafeString
 
+from accounts.ledger.admin.amounts import dollars
 from accounts.ledger.admin.columns import AccountFilter, ReadOnlyAdmin, account_link, link, mode_filter, usd, when
 from accounts.models import Account
 from generation.admin import figures
@@ -40,9 +41,10 @@ def _entry(row: Charge) -> SafeString | str:
     return link("ledger_entry_change", row.entry.pk, row.entry.public_id) if row.entry else "-"
 
 
-@admin.display(description="margin, %")
-def _margin_share(row: Charge) -> str:
-    return f"{100 * row.margin_micros / row.price_micros:.1f} %" if row.price_micros else "-"
+@admin.display(description="margin")
+def _margin(row: Charge) -> str:
+    share = f" ({100 * row.margin_micros / row.price_micros:.1f} %)" if row.price_micros else ""
+    return f"{dollars(row.margin_micros)}{share}"
 
 
 @admin.register(Charge)
@@ -60,8 +62,7 @@ class ChargeAdmin(ReadOnlyAdmin):
         "channel",
         usd("price_micros", "price"),
         usd("cost_micros", "cost"),
-        usd("margin_micros", "margin"),
-        _margin_share,
+        _margin,
     )
     fields: ClassVar[Any] = (
         *list_display,

@@ -20,8 +20,8 @@ from generation.contract import Usage
 from generation.models import Charge, Cost, Price
 
 
-def _usd_field(label: str, help_text: str = "") -> UsdField:
-    return UsdField(label=label, help_text=help_text, is_zero_allowed=True)
+def _usd_field(label: str, help_text: str = "", *, initial: int | None = 0) -> UsdField:
+    return UsdField(label=label, help_text=help_text, initial=initial, is_zero_allowed=True)
 
 
 def _moment_field() -> forms.SplitDateTimeField:
@@ -32,7 +32,7 @@ class PriceForm(forms.ModelForm):  # type: ignore[type-arg]
     """One price, before the mark-up."""
 
     valid_from = _moment_field()
-    image_micros = _usd_field("Image (USD)", "For one image of this size.")
+    image_micros = _usd_field("Image (USD)", "For one image of this size.", initial=None)
     reference_micros = _usd_field("Reference (USD)", "For each image sent along.")
     grounding_micros = _usd_field("Grounding (USD)", "Where the model searched the web.")
     input_micros_per_million_tokens = _usd_field("Input (USD per million tokens)", "Above the allowance.")

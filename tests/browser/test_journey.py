@@ -88,8 +88,9 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
-    names = ("GEMINI_API_KEY", "GOOGLE_API_KEY", "DATABASE_URL", "REDIS_URL", "CELERY_BROKER_URL", "EMAIL_URL")
-    environment = {name: value for name, value in os.environ.items() if name not in names}
+    # Nothing of this process's own world: neither its settings nor its services nor anybody's provider keys.
+    mine = re.compile(r"NBP_|GEMINI_|GOOGLE_|DJANGO_|DATABASE_URL|REDIS_URL|CELERY_|EMAIL_URL|SECRET_KEY|ALLOWED_HOSTS")
+    environment = {name: value for name, value in os.environ.items() if not mine.match(name)}
     environment |= {"NBP_ENV": "development", "NBP_DATA_DIR": str(folder), "NBP_SHUTDOWN_GRACE_SECONDS": "2"}
     log = (folder / "server.log").open("w+")
     process = subprocess.Popen(
@@ -123,11 +124,11 @@ def _wait_for(server: Server) -> None:
 
 
 @pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
+def chromium() -> Iterator[Browser]:
     with sync_playwright() as playwright:
-        chromium = playwright.chromium.launch(executable_path=CHROMIUM, args=ARGUMENTS)
-        yield chromium
-        chromium.close()
+        started = playwright.chromium.launch(executable_path=CHROMIUM, args=ARGUMENTS)
+        yield started
+        started.close()
 
 
 @dataclass
@@ -153,8 +154,8 @@ class Visitor:
         return self.page.url.removeprefix(self.origin)
 
 
-def _visitor(browser: Browser, server: Server, **options: Any) -> Visitor:
-    context = browser.new_context(**options)
+def _visitor(chromium: Browser, server: Server, **options: Any) -> Visitor:
+    context = chromium.new_context(**options)
     context.set_default_timeout(20_000)
     visitor = Visitor(context.new_page(), server.origin)
 
@@ -193,8 +194,8 @@ def _picture(folder: Path, name: str) -> Path:
     return path
 
 
-def test_a_stranger_becomes_a_customer(browser: Browser, server: Server, tmp_path: Path) -> None:
-    visitor = _visitor(browser, server)
+def test_a_stranger_becomes_a_customer(chromium: Browser, server: Server, tmp_path: Path) -> None:
+    visitor = _visitor(chromium, server)
     page = visitor.page
     visitor.go("/")
     expect(page.get_by_text("This site is in test mode.")).to_be_visible()
@@ -204,9 +205,9 @@ def test_a_stranger_becomes_a_customer(browser: Browser, server: Server, tmp_pat
     visitor.look()
     assert page.get_by_label("Prompt").input_value()
     expect(page.locator("#price")).to_have_text("$0.1474")
-    page.get_by_text("4K").click()
+    page.get_by_role("radio", name="4K").check()
     expect(page.locator("#price")).to_have_text("$0.2640")
-    page.get_by_text("1K").click()
+    page.get_by_role("radio", name="1K").check()
     page.get_by_label("Images", exact=True).fill("2")
     expect(page.locator("#price")).to_have_text("$0.2948")
     page.get_by_label("Images", exact=True).fill("1")
@@ -316,15 +317,15 @@ def _sign_in(visitor: Visitor, server: Server) -> None:
 def _generate(visitor: Visitor, prompt: str, status: str, *, is_grounded: bool = False) -> None:
     page = visitor.page
     page.get_by_label("Prompt").fill(prompt)
-    page.get_by_text("1K").click()
+    page.get_by_role("radio", name="1K").check()
     page.get_by_label("Ground it in a web search").set_checked(is_grounded)
     page.get_by_role("button", name="Generate").click()
     page.wait_for_url("**/generations/**")
     expect(page.locator("#progress")).to_have_attribute("data-status", status, timeout=30_000)
 
 
-def test_failure_editing_and_grounding(browser: Browser, server: Server) -> None:
-    visitor = _visitor(browser, server, color_scheme="dark", viewport={"width": 390, "height": 844})
+def test_failure_editing_and_grounding(chromium: Browser, server: Server) -> None:
+    visitor = _visitor(chromium, server, color_scheme="dark", viewport={"width": 390, "height": 844})
     page = visitor.page
     _sign_in(visitor, server)
 
@@ -364,8 +365,8 @@ def test_failure_editing_and_grounding(browser: Browser, server: Server) -> None
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("width", [390, 1280])
-def test_every_page_is_sound(browser: Browser, server: Server, scheme: Any, width: int) -> None:
-    visitor = _visitor(browser, server, color_scheme=scheme, viewport={"width": width, "height": 844})
+def test_every_page_is_sound(chromium: Browser, server: Server, scheme: Any, width: int) -> None:
+    visitor = _visitor(chromium, server, color_scheme=scheme, viewport={"width": width, "height": 844})
     for path in ("/", "/accounts/login/", "/accounts/signup/", "/accounts/password/reset/", "/dev/mail/"):
         visitor.go(path)
     _sign_in(visitor, server)
@@ -382,9 +383,9 @@ def test_every_page_is_sound(browser: Browser, server: Server, scheme: Any, widt
     visitor.page.context.close()
 
 
-def test_without_scripts(browser: Browser, server: Server) -> None:
+def test_without_scripts(chromium: Browser, server: Server) -> None:
     """The form, the wait and the image need no script."""
-    visitor = _visitor(browser, server, java_script_enabled=False)
+    visitor = _visitor(chromium, server, java_script_enabled=False)
     page = visitor.page
     _sign_in_plainly(page, server)
     page.get_by_label("Prompt").fill("A plain banana")

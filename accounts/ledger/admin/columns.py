@@ -41,7 +41,7 @@ def when(name: str, label: str) -> Column:
 
     def column(row: Any) -> str:
         moment = getattr(row, name)
-        return f"{moment:%Y-%m-%d %H:%M:%S}" if moment else "-"
+        return format_html('<span class="nowrap">{}</span>', f"{moment:%Y-%m-%d %H:%M:%S}") if moment else "-"
 
     column.__name__ = name
     return admin.display(description=label, ordering=name)(column)
