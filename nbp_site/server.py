@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import logging
 import signal
+import socket
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
 
@@ -26,7 +27,16 @@ logger = logging.getLogger(__name__)
 
 
 class Server(uvicorn.Server):
-    """uvicorn that answers its waiting clients before it closes their connections."""
+    """uvicorn that says when it listens, and answers its waiting clients before it closes their connections."""
+
+    def __init__(self, config: uvicorn.Config, *, on_listening: Callable[[], None]) -> None:
+        super().__init__(config)
+        self._on_listening = on_listening
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        if not self.should_exit:
+            self._on_listening()
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         WATCHER.close()
@@ -38,7 +48,7 @@ class Server(uvicorn.Server):
         yield
 
 
-def serve(*, host: str, port: int, with_worker: bool) -> None:
+def serve(*, host: str, port: int, with_worker: bool, on_listening: Callable[[], None]) -> None:
     """Serve until SIGINT or SIGTERM, then end in order. Call from the main thread."""
     config = uvicorn.Config(
         "nbp_site.asgi:application",
@@ -50,7 +60,7 @@ def serve(*, host: str, port: int, with_worker: bool) -> None:
         timeout_graceful_shutdown=int(settings.NBP_SHUTDOWN_GRACE_SECONDS),
         server_header=False,
     )
-    server = Server(config)
+    server = Server(config, on_listening=on_listening)
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, server.handle_exit)
     worker = EmbeddedWorker()

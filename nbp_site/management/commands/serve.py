@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import os
+import socket
 from argparse import ArgumentParser
 from datetime import UTC, datetime
 from typing import Any
 
 from django.conf import settings
 from django.core.management import call_command
-from django.core.management.base import BaseCommand
+from django.core.management.base import BaseCommand, CommandError
 
 from generation.channels import seed
 from nbp_site import demo
@@ -28,18 +29,21 @@ class Command(BaseCommand):
 
     def handle(self, *args: Any, **options: Any) -> None:
         host, port = options["host"], options["port"]
+        _check_port(host, port)
         if not options["no_migrate"]:
             self._say("Preparing the database ...")
             call_command("migrate", interactive=False, verbosity=0)
         shown = "127.0.0.1" if host in ("0.0.0.0", "::") else host  # noqa: S104
         base_url = settings.NBP_BASE_URL.rstrip("/") or f"http://{shown}:{port}"
         note = demo.ensure(base_url=base_url, now=datetime.now(UTC)) if settings.NBP_IS_DEVELOPMENT else None
-        if note:
-            self._introduce(note)
-        self._say(f"Serving on {base_url} - stop with Ctrl-C.")
         from nbp_site.server import serve
 
-        serve(host=host, port=port, with_worker=not options["no_worker"])
+        def introduce() -> None:
+            if note:
+                self._introduce(note)
+            self._say(f"Serving on {base_url} - stop with Ctrl-C.")
+
+        serve(host=host, port=port, with_worker=not options["no_worker"], on_listening=introduce)
         self._say("Stopped.")
 
     def _say(self, text: str) -> None:
@@ -62,3 +66,16 @@ class Command(BaseCommand):
             "-H 'Content-Type: application/json' -H 'Prefer: wait=60' "
             '-d \'{"prompt": "A nano banana on a marble table, studio light"}\'\n'
         )
+
+
+def _check_port(host: str, port: int) -> None:
+    """Say plainly, before anything is prepared, that somebody else listens there."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    with socket.socket(family, socket.SOCK_STREAM) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((host, port))
+        except OSError as error:
+            raise CommandError(
+                f"Cannot listen on {host}:{port}: {error.strerror}. Try PORT={port + 1} make run"
+            ) from error
