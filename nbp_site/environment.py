@@ -84,7 +84,7 @@ def email_settings() -> dict[str, object]:
 
 def database_settings() -> dict[str, object]:
     """PostgreSQL (with a pool) from DATABASE_URL, or SQLite in the data directory."""
-    url = env.str("DATABASE_URL", default=f"sqlite:///{DATA_DIR / 'nbp.sqlite3'}")
+    url = env.str("DATABASE_URL", default="") or f"sqlite:///{DATA_DIR / 'nbp.sqlite3'}"
     settings: dict[str, object] = dict(environ.Env.db_url_config(url))
     if "sqlite" in str(settings["ENGINE"]):
         # FULL, because a power cut must not lose a commit that moved money; IMMEDIATE, because a transaction that

@@ -134,7 +134,7 @@ DEFAULT_FROM_EMAIL = env.str("DEFAULT_FROM_EMAIL", default="Nano Banana Pro <nor
 SERVER_EMAIL = DEFAULT_FROM_EMAIL
 
 # --- the queue ---------------------------------------------------------------------------------------------------
-NBP_BROKER_URL = env.str("CELERY_BROKER_URL", default="memory://localhost/")
+NBP_BROKER_URL = env.str("CELERY_BROKER_URL", default="") or "memory://localhost/"
 NBP_REDIS_URL = env.str("REDIS_URL", default="")
 NBP_WORKER_THREADS = env.int("NBP_WORKER_THREADS", default=64)
 
