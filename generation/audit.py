@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import uuid
 from collections.abc import Callable, Iterator
 
 from django.db import connection
@@ -16,9 +17,10 @@ from generation.models import LIVE_STATES, Attempt, Charge, Generation, Media, O
 from generation.triggers import GUARDS
 
 _CHUNK = 1000
+_Row = tuple[uuid.UUID, str, int, int | None]
 
 
-def _hold_states(output_ids: list[object]) -> dict[object, str]:
+def _hold_states(output_ids: list[uuid.UUID]) -> dict[uuid.UUID, str]:
     return dict(Hold.objects.filter(output_id__in=output_ids).values_list("output_id", "state"))
 
 
@@ -37,8 +39,8 @@ def outputs_agree_with_holds() -> Iterator[str]:
                 yield f"output {output_id} is {state} but its hold is {states.get(output_id)}"
 
 
-def _chunks(rows: Iterator[tuple[object, str, int, int]]) -> Iterator[list[tuple[object, str, int, int]]]:
-    chunk: list[tuple[object, str, int, int]] = []
+def _chunks(rows: Iterator[_Row]) -> Iterator[list[_Row]]:
+    chunk: list[_Row] = []
     for row in rows:
         chunk.append(row)
         if len(chunk) == _CHUNK:
@@ -101,8 +103,8 @@ def attempts_are_bounded() -> Iterator[str]:
     for row in per_channel.annotate(count=Count("id")).filter(count__gt=MAX_ERRORS_PER_CHANNEL):
         yield f"output {row['output_id']} had {row['count']} errors on channel {row['channel_id']}"
     unknown = Attempt.objects.filter(status=Attempt.Status.UNKNOWN).values("output_id")
-    for row in unknown.annotate(count=Count("id")).filter(count__gt=MAX_UNKNOWNS):
-        yield f"output {row['output_id']} went unanswered {row['count']} times"
+    for each in unknown.annotate(count=Count("id")).filter(count__gt=MAX_UNKNOWNS):
+        yield f"output {each['output_id']} went unanswered {each['count']} times"
 
 
 def finished_outputs_have_no_open_attempt() -> Iterator[str]:

@@ -67,7 +67,7 @@ def _subscribe() -> None:
     while True:
         try:
             client = redis.Redis.from_url(settings.NBP_REDIS_URL, socket_connect_timeout=2, health_check_interval=15)
-            with client.pubsub(ignore_subscribe_messages=True) as subscription:
+            with client.pubsub(ignore_subscribe_messages=True) as subscription:  # type: ignore[no-untyped-call]
                 subscription.subscribe(CHANNEL)
                 for message in subscription.listen():
                     _hear(message["data"].decode())

@@ -98,7 +98,7 @@ def _available(mode: str) -> Subquery:
 class AccountAdmin(RowAdmin):
     """Accounts are opened and suspended, never deleted: they own money."""
 
-    list_display: ClassVar[Any] = (
+    list_display: Any = (
         "name",
         "public_id",
         "status",

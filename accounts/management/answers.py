@@ -5,8 +5,9 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from django.core.management.base import BaseCommand, CommandParser
+from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.core.serializers.json import DjangoJSONEncoder
+from django.db import DatabaseError
 
 
 class AnsweringCommand(BaseCommand):
@@ -16,7 +17,10 @@ class AnsweringCommand(BaseCommand):
         parser.add_argument("--json", action="store_true", help="one JSON object on standard output, nothing else")
 
     def handle(self, *args: Any, **options: Any) -> None:
-        found = self.answer(options)
+        try:
+            found = self.answer(options)
+        except DatabaseError as error:
+            raise CommandError(f"The database refuses: {error}. If it is new, run manage.py migrate first.") from error
         if options["json"]:
             self.stdout.write(json.dumps(found, cls=DjangoJSONEncoder))
             return

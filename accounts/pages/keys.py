@@ -10,6 +10,7 @@ from django.conf import settings
 from django.contrib import messages
 from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
+from django.urls import reverse
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_http_methods, require_POST
 
@@ -70,7 +71,13 @@ def _shown_once(request: HttpRequest, issued: keys.IssuedKey, replaces: ApiKey |
         "  -H 'Content-Type: application/json' -H 'Prefer: wait=60' \\\n"
         '  -d \'{"prompt": "A nano banana on a marble table, studio light"}\''
     )
-    context = {"api_key": issued.api_key, "raw": issued.raw, "curl": curl, "replaces": replaces}
+    context = {
+        "api_key": issued.api_key,
+        "raw": issued.raw,
+        "curl": curl,
+        "replaces": replaces,
+        "back_path": reverse("keys"),
+    }
     return render(request, "accounts/key_once.html", context)
 
 
@@ -100,7 +107,8 @@ def api_keys(request: HttpRequest, account: Account) -> HttpResponse:
 
 
 def _own_key(account: Account, key_id: str) -> ApiKey:
-    row = ApiKey.objects.select_related("account").filter(pk=parse_public_id("key", key_id), account=account).first()
+    ids = filter(None, [parse_public_id("key", key_id)])
+    row = ApiKey.objects.select_related("account").filter(pk__in=ids, account=account).first()
     if row is None:
         raise Http404
     return row

@@ -42,7 +42,7 @@ def account_page(view: AccountView[P]) -> View[P]:
     """Hand the visitor's account to a view; send strangers to the login, and staff without an account a kind word."""
 
     @functools.wraps(view)
-    def guarded(request: HttpRequest, *args: P.args, **kwargs: P.kwargs) -> HttpResponse:
+    def guarded(request: HttpRequest, /, *args: P.args, **kwargs: P.kwargs) -> HttpResponse:
         if user_of(request) is None:
             return _to_login(request)
         account = account_for(request)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 from django import template
 
 register = template.Library()
@@ -10,11 +12,11 @@ _MILLION = 1_000_000
 
 
 @register.filter
-def usd(micros: int | None) -> str:
+def usd(micros: int | Literal[""] | None) -> str:
     """`147400` as `$0.1474`, `10000000` as `$10.00`: two decimals, or four, or as many as it has. Never rounded."""
     if micros is None or micros == "":
         return ""
-    dollars, rest = divmod(abs(int(micros)), _MILLION)
+    dollars, rest = divmod(abs(micros), _MILLION)
     digits = f"{rest:06d}".rstrip("0")
     digits = digits.ljust(2 if len(digits) <= 2 else 4, "0")
     return f"{'-' if micros < 0 else ''}${dollars:,}.{digits}"

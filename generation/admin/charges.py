@@ -54,15 +54,15 @@ class ChargeAdmin(ReadOnlyAdmin):
     list_display = (
         "id",
         when("created_at", "created"),
-        _output,
         account_link(),
+        usd("price_micros", "price"),
+        usd("cost_micros", "cost"),
+        _margin,
         "mode",
         "image_model",
         "image_size",
         "channel",
-        usd("price_micros", "price"),
-        usd("cost_micros", "cost"),
-        _margin,
+        _output,
     )
     fields: ClassVar[Any] = (
         *list_display,

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from django.contrib.admin.utils import build_q_object_from_lookup_parameters
+from django.contrib.admin.utils import build_q_object_from_lookup_parameters, prepare_lookup_value
 from django.db.models import Count, Min, Q, QuerySet, Sum
 
 from accounts.identifiers import parse_public_id
@@ -87,7 +87,9 @@ def attempts_like(filters: Mapping[str, Sequence[str]]) -> QuerySet[Attempt]:
             continue
         path = f"{_ATTEMPT_PATHS[name]}__{rest}" if rest else _ATTEMPT_PATHS[name]
         is_account = lookup == "account"
-        found[path] = [parse_public_id("acc", value) if is_account else value for value in values]
+        found[path] = [
+            parse_public_id("acc", value) if is_account else prepare_lookup_value(lookup, value) for value in values
+        ]
     return Attempt.objects.filter(build_q_object_from_lookup_parameters(found))
 
 

@@ -9,8 +9,8 @@ from django.contrib import admin
 from django.contrib.admin.widgets import AdminSplitDateTime
 from django.http import HttpRequest
 from django.utils import timezone
-from django.utils.html import format_html, format_html_join
-from django.utils.safestring import SafeString
+from django.utils.html import format_html_join
+from django.utils.safestring import SafeString, mark_safe
 
 from accounts.ledger.admin.amounts import UsdField, dollars
 from accounts.ledger.admin.columns import RowAdmin, usd, when
@@ -18,6 +18,8 @@ from generation import catalog, pricing
 from generation.channels import registry
 from generation.contract import Usage
 from generation.models import Charge, Cost, Price
+
+_BREAK = mark_safe("<br>")
 
 
 def _usd_field(label: str, help_text: str = "", *, initial: int | None = 0) -> UsdField:
@@ -99,7 +101,7 @@ def _costs(row: Price) -> list[tuple[str, int]]:
 
 @admin.display(description="cost estimate")
 def _cost_estimate(row: Price) -> SafeString | str:
-    return format_html_join(format_html("<br>"), "{}: {}", ((kind, dollars(cost)) for kind, cost in _costs(row))) or "-"
+    return format_html_join(_BREAK, "{}: {}", ((kind, dollars(cost)) for kind, cost in _costs(row))) or "-"
 
 
 @admin.display(description="margin, one image")
@@ -109,7 +111,7 @@ def _margin(row: Price) -> SafeString | str:
         (kind, dollars(price - cost), f" ({100 * (price - cost) / price:.1f} %)" if price else "")
         for kind, cost in _costs(row)
     )
-    return format_html_join(format_html("<br>"), "{}: {}{}", lines) or "-"
+    return format_html_join(_BREAK, "{}: {}{}", lines) or "-"
 
 
 @admin.register(Price)
@@ -120,13 +122,13 @@ class PriceAdmin(RowAdmin):
     list_display = (
         "image_model",
         "image_size",
-        when("valid_from", "from"),
         _is_in_force,
-        usd("image_micros", "image"),
-        _markup,
         _sale_price,
         _cost_estimate,
         _margin,
+        usd("image_micros", "image"),
+        _markup,
+        when("valid_from", "from"),
         "lane",
     )
     list_filter = ("image_model", "image_size")

@@ -53,7 +53,7 @@ def cards(requester: Requester, outcome: Outcome) -> list[Card]:
 
 
 def _charges(requester: Requester, outputs: Sequence[OutputOutcome]) -> dict[str, Charge]:
-    ids = [parse_public_id("out", each.id) for each in outputs]
+    ids = list(filter(None, (parse_public_id("out", each.id) for each in outputs)))
     rows = Charge.objects.filter(output_id__in=ids, account=requester.account, mode=requester.mode)
     return {row.output.public_id: row for row in rows.select_related("output", "entry")}
 
@@ -107,7 +107,9 @@ def generation_of(requester: Requester, output_id: str) -> str | None:
     """The public id of the generation one of the requester's own outputs belongs to."""
     row = (
         Output.objects.select_related("generation")
-        .filter(pk=parse_public_id("out", output_id), account=requester.account, mode=requester.mode)
+        .filter(
+            pk__in=filter(None, [parse_public_id("out", output_id)]), account=requester.account, mode=requester.mode
+        )
         .first()
     )
     return row.generation.public_id if row else None

@@ -6,7 +6,7 @@ It parses and no more: what a model can do and what a request costs is for the f
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, cast
+from typing import Any
 
 from django import forms
 from django.core.files.uploadedfile import UploadedFile
@@ -57,7 +57,7 @@ class PlaygroundForm(forms.Form):
 def roles_of(request: HttpRequest) -> list[Role]:
     """The roles chosen, one for each file; `object` where none or an unknown one was."""
     found = request.POST.getlist("role")
-    return [cast(Role, each) if each in ROLES else "object" for each in found]
+    return [each if each in ROLES else "object" for each in found]
 
 
 def references_of(request: HttpRequest) -> list[ReferenceInput]:

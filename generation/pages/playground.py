@@ -8,7 +8,7 @@ from typing import Any
 
 from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import redirect, render, resolve_url
-from django.views.decorators.cache import never_cache
+from django.views.decorators.cache import cache_control, never_cache
 from django.views.decorators.http import require_http_methods, require_POST
 from django_htmx.http import HttpResponseClientRedirect
 
@@ -26,6 +26,7 @@ SAMPLE_PROMPT = "A nano banana on a marble kitchen table, soft morning light, a 
 
 
 @require_http_methods(["GET", "HEAD", "POST"])
+@cache_control(private=True, max_age=0)
 @requester_page
 def playground(request: HttpRequest, requester: Requester) -> HttpResponse:
     """GET shows the form (?previous=out_... to edit, ?again=gen_... to repeat), POST sends it."""

@@ -22,7 +22,7 @@ def requester_page(view: RequesterView[P]) -> Callable[Concatenate[HttpRequest, 
 
     @account_page
     @functools.wraps(view)
-    def guarded(request: HttpRequest, account: Account, *args: P.args, **kwargs: P.kwargs) -> HttpResponse:
+    def guarded(request: HttpRequest, account: Account, /, *args: P.args, **kwargs: P.kwargs) -> HttpResponse:
         requester = visit_of(request).requester
         assert requester is not None, f"account {account.pk} has no requester"
         return view(request, requester, *args, **kwargs)

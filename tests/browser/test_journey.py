@@ -95,7 +95,11 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     log = (folder / "server.log").open("w+")
     process = subprocess.Popen(
         [sys.executable, "manage.py", "serve", "--port", str(port)],
-        cwd=ROOT, env=environment, stdout=log, stderr=subprocess.STDOUT, text=True,
+        cwd=ROOT,
+        env=environment,
+        stdout=log,
+        stderr=subprocess.STDOUT,
+        text=True,
     )
     found = Server(f"http://127.0.0.1:{port}", folder, process)
     try:
@@ -305,8 +309,14 @@ def _use_the_key(server: Server, raw: str) -> None:
         assert picture.read(8) == b"\x89PNG\r\n\x1a\n"
 
 
+def _note(server: Server) -> dict[str, str]:
+    """The demo's logins."""
+    found: dict[str, str] = json.loads((server.folder / "quickstart.json").read_text())
+    return found
+
+
 def _sign_in(visitor: Visitor, server: Server) -> None:
-    note = json.loads((server.folder / "quickstart.json").read_text())
+    note = _note(server)
     visitor.go("/accounts/login/")
     visitor.page.get_by_label("Email").fill(note["email"])
     visitor.page.get_by_label("Password", exact=True).fill(note["password"])
@@ -334,7 +344,7 @@ def test_failure_editing_and_grounding(chromium: Browser, server: Server) -> Non
     expect(page.locator("#balance")).to_have_text("$100.00")
     visitor.look()
 
-    # What waits its turn after a failed try can be canceled, and the page learns of it by itself.
+    # The page of an image in the making counts the seconds and learns of the end by itself.
     visitor.go("/playground/")
     _generate(visitor, "Patience sandbox:slow:3", "running")
     expect(page.locator(".elapsed")).to_have_text(re.compile("[1-9] s"))
@@ -371,10 +381,23 @@ def test_every_page_is_sound(chromium: Browser, server: Server, scheme: Any, wid
         visitor.go(path)
     _sign_in(visitor, server)
     for path in (
-        "/", "/playground/", "/images/", "/wallet/", "/keys/", "/api/v1/docs/errors", "/accounts/email/",
-        "/accounts/password/change/", "/accounts/2fa/", "/accounts/logout/",
+        "/",
+        "/playground/",
+        "/images/",
+        "/wallet/",
+        "/keys/",
+        "/api/v1/docs/errors",
+        "/accounts/email/",
+        "/accounts/password/change/",
+        "/accounts/2fa/",
+        "/accounts/logout/",
     ):
         visitor.go(path)
+    visitor.go("/accounts/2fa/totp/activate/")
+    visitor.page.get_by_label("Password", exact=True).fill(_note(server)["password"])
+    visitor.page.get_by_role("button", name="Confirm").click()
+    expect(visitor.page.locator("img.qr")).to_be_visible()
+    visitor.look()
     visitor.go("/wallet/")
     visitor.page.get_by_role("button", name="Live", exact=True).click()
     expect(visitor.page.get_by_role("heading", level=1)).to_have_text("Live wallet")
@@ -396,7 +419,7 @@ def test_without_scripts(chromium: Browser, server: Server) -> None:
 
 
 def _sign_in_plainly(page: Page, server: Server) -> None:
-    note = json.loads((server.folder / "quickstart.json").read_text())
+    note = _note(server)
     page.goto(server.origin + "/accounts/login/")
     page.get_by_label("Email").fill(note["email"])
     page.get_by_label("Password", exact=True).fill(note["password"])

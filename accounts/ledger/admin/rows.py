@@ -57,7 +57,7 @@ class WalletAdmin(ReadOnlyAdmin):
 class EntryAdmin(ReadOnlyAdmin):
     """The journal."""
 
-    list_display: ClassVar[Any] = (
+    list_display: Any = (
         "public_id",
         when("created_at", "created"),
         account_link("wallet.account"),
@@ -89,7 +89,7 @@ class EntryAdmin(ReadOnlyAdmin):
 class HoldAdmin(ReadOnlyAdmin):
     """Money set aside for outputs."""
 
-    list_display: ClassVar[Any] = (
+    list_display: Any = (
         "id",
         when("created_at", "created"),
         account_link("wallet.account"),

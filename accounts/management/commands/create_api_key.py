@@ -9,7 +9,7 @@ from typing import Any
 from django.core.management.base import CommandError, CommandParser
 
 from accounts import keys
-from accounts.ledger.admin.amounts import NotAnAmount, parse_usd
+from accounts.ledger.admin.amounts import NotAnAmount, dollars, parse_usd
 from accounts.management.answers import AnsweringCommand
 from accounts.management.people import find_account
 from accounts.models import ApiKey
@@ -53,6 +53,12 @@ class Command(AnsweringCommand):
             "mode": options["mode"],
             **{name: value for name, value in limits.items() if value not in (None, "", [])},
         }
+
+    def lines(self, found: dict[str, Any]) -> list[str]:
+        shown = {name: value for name, value in found.items() if name != "budget_micros"}
+        if "budget_micros" in found:
+            shown["budget"] = dollars(found["budget_micros"])
+        return [*super().lines(shown), "The key is shown this once; only a hash of it is kept."]
 
 
 def _limits(options: dict[str, Any], *, now: datetime) -> dict[str, Any]:
