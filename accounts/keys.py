@@ -101,13 +101,17 @@ _COPIED = (
     "is_grounding_allowed",
     "allowed_models",
     "ip_list",
+    "expires_at",
 )
 
 
 def rotate(
     api_key: ApiKey, *, now: datetime, created_by: User | None = None, overlap: timedelta = ROTATION_OVERLAP
 ) -> IssuedKey:
-    """A new key with the same limits; the old one keeps working until `overlap` has passed."""
+    """A new key with the same limits, budget and end; the old one keeps working until `overlap` has passed.
+
+    Both draw on one budget: rotating is no way to spend it twice.
+    """
     ends_at = now + overlap
     if api_key.expires_at is None or api_key.expires_at > ends_at:
         ApiKey.objects.filter(pk=api_key.pk).update(expires_at=ends_at)
@@ -118,6 +122,7 @@ def rotate(
         name=api_key.name,
         created_by=created_by,
         rotated_from=api_key,
+        budget_owner=api_key.budget_owner or api_key,
         **limits,
     )
 

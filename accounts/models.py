@@ -85,7 +85,7 @@ class Membership(models.Model):
         constraints = [models.UniqueConstraint(fields=["account", "user"], name="membership_once")]
 
     def __str__(self) -> str:
-        return f"{self.user_id} in {self.account_id}"
+        return f"{self.user} in {self.account}"
 
 
 class Invitation(models.Model):
@@ -139,6 +139,15 @@ class ApiKey(models.Model):
     disabled_at = models.DateTimeField(null=True, blank=True)
     revoked_at = models.DateTimeField(null=True, blank=True)
     last_used_at = models.DateTimeField(null=True, blank=True)
+    budget_owner = models.ForeignKey(
+        "self",
+        null=True,
+        blank=True,
+        editable=False,
+        on_delete=models.PROTECT,
+        related_name="+",
+        help_text="The first key of a rotation, whose spending counts; empty = this key itself.",
+    )
     rotated_from = models.ForeignKey("self", null=True, blank=True, on_delete=models.SET_NULL, related_name="rotations")
 
     class Meta:

@@ -11,7 +11,7 @@ from servestatic import ServeStaticASGI
 
 def with_static_files(application: Any) -> Any:
     """The application, answering STATIC_URL itself. No collectstatic is needed."""
-    server = ServeStaticASGI(application, max_age=3600, allow_all_origins=False)
+    server = ServeStaticASGI(application, max_age=60, allow_all_origins=False)
     for finder in get_finders():
         for storage in {id(storage): storage for _, storage in finder.list([])}.values():
             server.add_files(storage.location, prefix=settings.STATIC_URL)

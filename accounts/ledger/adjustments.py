@@ -13,8 +13,6 @@ from accounts.ledger.operations import InsufficientFunds, Posting, move
 from accounts.models import Account
 from accounts.transactions import write_transaction
 
-MICROS_PER_USD = 1_000_000
-
 
 class AdjustmentRefused(Exception):
     """Why an adjustment was not made, in a sentence for the operator."""

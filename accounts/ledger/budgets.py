@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import uuid
 from datetime import UTC, datetime, timedelta
 
 from django.db.models import F
@@ -28,13 +29,18 @@ def period_start(period: str, now: datetime) -> datetime:
     return _EPOCH
 
 
+def owner_id(api_key: ApiKey) -> uuid.UUID:
+    """The key whose budget a key draws on: the first of its rotation, or itself."""
+    return api_key.budget_owner_id or api_key.pk
+
+
 def reserve(api_key: ApiKey, amount_micros: int, *, now: datetime) -> BudgetPeriod | None:
     """Set part of a key's budget aside. None for a key without a budget; BudgetExceeded if it does not fit."""
     if api_key.budget_micros is None:
         return None
     starts_at = period_start(api_key.budget_period, now)
     row, _ = BudgetPeriod.objects.get_or_create(
-        api_key=api_key, starts_at=starts_at, defaults={"limit_micros": api_key.budget_micros}
+        api_key_id=owner_id(api_key), starts_at=starts_at, defaults={"limit_micros": api_key.budget_micros}
     )
     fits = F("reserved_micros") + F("spent_micros") + amount_micros
     changed = BudgetPeriod.objects.filter(pk=row.pk, limit_micros__gte=fits).update(
@@ -58,6 +64,8 @@ def change(api_key: ApiKey, *, budget_micros: int | None, now: datetime) -> None
     ApiKey.objects.filter(pk=api_key.pk).update(budget_micros=budget_micros)
     if budget_micros is None:
         return
-    for row in BudgetPeriod.objects.filter(api_key=api_key, starts_at=period_start(api_key.budget_period, now)):
+    for row in BudgetPeriod.objects.filter(
+        api_key_id=owner_id(api_key), starts_at=period_start(api_key.budget_period, now)
+    ):
         limit = max(budget_micros, row.reserved_micros + row.spent_micros)
         BudgetPeriod.objects.filter(pk=row.pk).update(limit_micros=limit)

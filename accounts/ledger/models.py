@@ -42,7 +42,7 @@ class Wallet(models.Model):
         ]
 
     def __str__(self) -> str:
-        return f"{self.mode} wallet of {self.account_id}"
+        return f"{self.mode} wallet of {self.account}"
 
 
 class BudgetPeriod(models.Model):

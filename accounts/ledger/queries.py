@@ -7,7 +7,7 @@ from datetime import datetime
 
 from django.db.models import QuerySet
 
-from accounts.ledger.budgets import period_start
+from accounts.ledger.budgets import owner_id, period_start
 from accounts.ledger.models import BudgetPeriod, Entry, Wallet
 from accounts.models import ApiKey
 
@@ -31,4 +31,4 @@ def budget_of(api_key: ApiKey, *, now: datetime) -> BudgetPeriod | None:
     if api_key.budget_micros is None:
         return None
     starts_at = period_start(api_key.budget_period, now)
-    return BudgetPeriod.objects.filter(api_key=api_key, starts_at=starts_at).first()
+    return BudgetPeriod.objects.filter(api_key_id=owner_id(api_key), starts_at=starts_at).first()

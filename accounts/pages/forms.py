@@ -11,8 +11,8 @@ from django import forms
 from django.http import QueryDict
 
 from accounts.models import MODES, ApiKey
+from accounts.money import MICROS_PER_USD
 
-_MICROS = 1_000_000
 _MAX_ENTRIES = 50
 _SIZES = [("", "Any size"), ("1K", "1K"), ("2K", "2K at most"), ("4K", "4K at most")]
 
@@ -88,7 +88,7 @@ class KeyForm(forms.Form):
         budget, last_day = data["budget"], data["expires_on"]
         after = datetime.combine(last_day + timedelta(days=1), time(), UTC) if last_day else None
         return {
-            "budget_micros": int(budget * _MICROS) if budget is not None else None,
+            "budget_micros": int(budget * MICROS_PER_USD) if budget is not None else None,
             "budget_period": data["budget_period"] if budget is not None else ApiKey.Period.NONE,
             "expires_at": after,
             "requests_per_minute": data["requests_per_minute"],

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,10 +10,8 @@ from django.urls import reverse
 from django.utils.text import Truncator
 
 from accounts.authentication import Requester
-from accounts.identifiers import parse_public_id
-from generation import media
+from generation import media, queries
 from generation.contract import Outcome, OutputOutcome
-from generation.models import Charge, Output
 
 _ALT_CHARACTERS = 120
 
@@ -27,13 +24,13 @@ class Card:
     alt: str
     link: str
     file_name: str
-    charge: Charge | None
+    charge: dict[str, Any] | None
     attempts: tuple[dict[str, Any], ...]
 
     @property
     def entry_id(self) -> str:
         """The public id of the ledger entry that took the money; empty for a charge of nothing."""
-        return self.charge.entry.public_id if self.charge and self.charge.entry else ""
+        return self.charge["entry"] or "" if self.charge else ""
 
 
 def image_path(output_id: str) -> str:
@@ -48,17 +45,11 @@ def alt_text(prompt: str) -> str:
 
 def cards(requester: Requester, outcome: Outcome) -> list[Card]:
     """The outputs of a generation of the requester's own."""
-    charges = _charges(requester, outcome.outputs)
+    charges = queries.charges_of(requester, outcome.id)
     return [_card(outcome, output, charges.get(output.id)) for output in outcome.outputs]
 
 
-def _charges(requester: Requester, outputs: Sequence[OutputOutcome]) -> dict[str, Charge]:
-    ids = list(filter(None, (parse_public_id("out", each.id) for each in outputs)))
-    rows = Charge.objects.filter(output_id__in=ids, account=requester.account, mode=requester.mode)
-    return {row.output.public_id: row for row in rows.select_related("output", "entry")}
-
-
-def _card(outcome: Outcome, output: OutputOutcome, charge: Charge | None) -> Card:
+def _card(outcome: Outcome, output: OutputOutcome, charge: dict[str, Any] | None) -> Card:
     has_image = output.mime_type is not None
     return Card(
         output=output,
@@ -101,15 +92,3 @@ def _succeeded_words(outcome: Outcome) -> str:
     if made == outcome.n:
         return "The image is ready." if made == 1 else f"All {made} images are ready."
     return f"{made} of {outcome.n} images are ready. Only those were charged."
-
-
-def generation_of(requester: Requester, output_id: str) -> str | None:
-    """The public id of the generation one of the requester's own outputs belongs to."""
-    row = (
-        Output.objects.select_related("generation")
-        .filter(
-            pk__in=filter(None, [parse_public_id("out", output_id)]), account=requester.account, mode=requester.mode
-        )
-        .first()
-    )
-    return row.generation.public_id if row else None

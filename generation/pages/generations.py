@@ -134,7 +134,7 @@ def _tile(outcome: Outcome) -> dict[str, Any]:
 @requester_page
 def output(request: HttpRequest, requester: Requester, output_id: str) -> HttpResponse:
     """GET /images/<output id>/ leads to the output's place on its generation's page."""
-    generation_id = cards.generation_of(requester, output_id)
+    generation_id = queries.generation_of(requester, output_id)
     if generation_id is None:
         raise Http404
     response = redirect("generation", generation_id)

@@ -2,15 +2,17 @@
 
 from generation.queries.catalogue import image_models
 from generation.queries.channels import live_is_open
-from generation.queries.generations import find, finished, media_by_link, media_of, outcome, outcomes
-from generation.queries.money import budget, statement, usage, wallet
+from generation.queries.generations import find, finished, generation_of, media_by_link, media_of, outcome, outcomes
+from generation.queries.money import budget, charges_of, statement, usage, wallet
 from generation.queries.pages import Page
 
 __all__ = [
     "Page",
     "budget",
+    "charges_of",
     "find",
     "finished",
+    "generation_of",
     "image_models",
     "live_is_open",
     "media_by_link",

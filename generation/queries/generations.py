@@ -23,6 +23,13 @@ def find(requester: Requester, generation_id: str) -> uuid.UUID:
     return row_id
 
 
+def generation_of(requester: Requester, output_id: str) -> str | None:
+    """The public id of the generation one of the requester's own outputs belongs to."""
+    row_id = parse_public_id("out", output_id)
+    row = _own(requester).filter(outputs__in=filter(None, [row_id])).first()
+    return row.public_id if row else None
+
+
 def _own(requester: Requester) -> QuerySet[Generation]:
     return Generation.objects.filter(account=requester.account, mode=requester.mode)
 

@@ -9,7 +9,7 @@ from django.db.models import Count, F, QuerySet, Sum
 from django.db.models.functions import TruncDate
 
 from accounts.authentication import Requester
-from accounts.identifiers import public_id
+from accounts.identifiers import parse_public_id, public_id
 from accounts.ledger import queries as ledger_queries
 from accounts.ledger.models import Entry
 from generation.contract import Refusal
@@ -73,6 +73,27 @@ def _entry(row: Entry) -> dict[str, Any]:
         "held_after_micros": row.held_after_micros,
         "output": public_id("out", row.hold.output_id) if row.hold else None,
         "reason": row.reason,
+        "created_at": row.created_at,
+    }
+
+
+def charges_of(requester: Requester, generation_id: str) -> dict[str, dict[str, Any]]:
+    """What each delivered output of a generation cost its owner, by the output's public id."""
+    row_id = parse_public_id("gen", generation_id)
+    rows = Charge.objects.filter(
+        output__generation_id__in=filter(None, [row_id]), account=requester.account, mode=requester.mode
+    )
+    return {row.output.public_id: _charge(row) for row in rows.select_related("output", "entry")}
+
+
+def _charge(row: Charge) -> dict[str, Any]:
+    return {
+        "quote_micros": row.quote_micros,
+        "price_micros": row.price_micros,
+        "image_size": row.image_size,
+        "reference_count": row.reference_count,
+        "image_model": row.image_model_id,
+        "entry": row.entry.public_id if row.entry else None,
         "created_at": row.created_at,
     }
 

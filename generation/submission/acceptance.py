@@ -15,6 +15,7 @@ from accounts.identifiers import new_uuid, parse_public_id
 from accounts.ledger import operations
 from accounts.ledger.budgets import BudgetExceeded
 from accounts.models import Account
+from accounts.money import usd
 from accounts.transactions import write_transaction
 from generation import references, settlement, tasks
 from generation.channels import registry
@@ -207,11 +208,11 @@ def _hold(requester: Requester, amounts: dict[uuid.UUID, int], now: datetime) ->
     except BudgetExceeded:
         raise Refusal("payment", "budget_exceeded", "This API key's budget does not cover this request.") from None
     except operations.InsufficientFunds:
-        total = sum(priced.values()) / 1_000_000
+        total = usd(sum(priced.values()))
         raise Refusal(
             "payment",
             "insufficient_credit",
-            f"The {requester.mode} wallet does not cover this request: it may cost up to ${total:.4f}.",
+            f"The {requester.mode} wallet does not cover this request: it may cost up to {total}.",
         ) from None
 
 

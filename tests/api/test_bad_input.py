@@ -355,6 +355,17 @@ def test_a_rotated_key_and_its_successor_both_work_for_a_while(api: Any, alice: 
     assert _with_key(f"Bearer {new.raw}").status_code == 200
 
 
+def test_rotating_is_no_way_to_spend_a_budget_twice(api: Any, alice: Any, queue: Any) -> None:
+    ApiKey.objects.filter(pk=alice.keys["test"].api_key.pk).update(budget_micros=200_000)
+    alice.keys["test"].api_key.refresh_from_db()
+    assert api(alice, "POST", "generations", {"prompt": "x"}).status_code == 202
+    alice.keys["test"] = keys.rotate(alice.keys["test"].api_key, now=datetime.now(UTC))
+    response = api(alice, "POST", "generations", {"prompt": "x"})
+    assert (response.status_code, response.json()["error"]["code"]) == (402, "budget_exceeded")
+    queue.run()
+    assert api(alice, "GET", "wallet").json()["budget"]["spent_micros"] == 147_400
+
+
 def test_a_full_queue_is_a_429_and_holds_nothing(api: Any, alice: Any, settings: Any, queue: Any) -> None:
     settings.NBP_ACCOUNT_QUEUE_CAP = 2
     assert api(alice, "POST", "generations", {"prompt": "x", "n": 2}).status_code == 202

@@ -9,10 +9,10 @@ from typing import Any
 from django.core.management.base import CommandError, CommandParser
 
 from accounts import keys
-from accounts.ledger.admin.amounts import NotAnAmount, dollars, parse_usd
 from accounts.management.answers import AnsweringCommand
 from accounts.management.people import find_account
 from accounts.models import ApiKey
+from accounts.money import NotAnAmount, parse_usd, usd
 
 _COUNTS = ("requests_per_minute", "concurrency", "max_n", "max_references")
 _SIZES = ("1K", "2K", "4K")
@@ -57,7 +57,7 @@ class Command(AnsweringCommand):
     def lines(self, found: dict[str, Any]) -> list[str]:
         shown = {name: value for name, value in found.items() if name != "budget_micros"}
         if "budget_micros" in found:
-            shown["budget"] = dollars(found["budget_micros"])
+            shown["budget"] = usd(found["budget_micros"])
         return [*super().lines(shown), "The key is shown this once; only a hash of it is kept."]
 
 

@@ -8,11 +8,11 @@ from typing import Any
 from django.core.management.base import CommandError, CommandParser
 
 from accounts.ledger import adjustments, queries
-from accounts.ledger.admin.amounts import NotAnAmount, dollars, parse_usd
 from accounts.ledger.models import Entry
 from accounts.management.answers import AnsweringCommand
 from accounts.management.people import find_account
 from accounts.models import Account
+from accounts.money import NotAnAmount, parse_usd, usd
 
 _MAX_KEY = 100
 
@@ -52,8 +52,8 @@ class Command(AnsweringCommand):
     def lines(self, found: dict[str, Any]) -> list[str]:
         verb = "Granted before" if found["is_replay"] else "Granted"
         return [
-            f"{verb}: {dollars(found['amount_micros'])} to {found['account']} ({found['mode']}), entry {found['id']}.",
-            f"Available now: {dollars(found['available_micros'])}.",
+            f"{verb}: {usd(found['amount_micros'])} to {found['account']} ({found['mode']}), entry {found['id']}.",
+            f"Available now: {usd(found['available_micros'])}.",
         ]
 
 
