@@ -79,12 +79,12 @@ def required_price(image_model: ImageModel, image_size: str, *, at: datetime, la
     return price
 
 
-def delivered_price(image_model: ImageModel, asked: str, delivered: str, *, at: datetime, lane: str) -> Price:
-    """The price of what came: the delivered size's when it is smaller than asked, else the asked one's."""
-    sizes = list(image_model.sizes)
-    is_smaller = delivered in sizes and asked in sizes and sizes.index(delivered) < sizes.index(asked)
-    smaller = price_of(image_model, delivered, at=at, lane=lane) if is_smaller else None
-    return smaller or required_price(image_model, asked, at=at, lane=lane)
+def delivered_price(asked: Price, delivered_size: str, *, at: datetime) -> Price:
+    """The price of what came: the delivered size's when it is smaller than asked, else the one that was quoted."""
+    sizes = list(asked.image_model.sizes)
+    if delivered_size not in sizes or sizes.index(delivered_size) >= sizes.index(asked.image_size):
+        return asked
+    return price_of(asked.image_model, delivered_size, at=at, lane=asked.lane) or asked
 
 
 def cost_of(channel_kind: str, image_model: ImageModel, *, at: datetime, lane: str = "standard") -> CostRates:

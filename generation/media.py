@@ -103,9 +103,11 @@ def _opened(source: Path | bytes) -> Iterator[File[bytes]]:
 
 @contextmanager
 def local_file(name: str) -> Iterator[Path]:
-    """The stored file as a path this process can read; a copy where storage is elsewhere."""
+    """The stored file as a path this process can read; a copy where storage is elsewhere. FileNotFoundError if it is gone."""
     path = _local_path(name)
     if path is not None:
+        if not path.exists():
+            raise FileNotFoundError(name)
         yield path
         return
     copy = spool_directory() / f"media-{uuid.uuid4().hex}"

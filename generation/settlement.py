@@ -23,9 +23,10 @@ BEFORE_RECEIVED = (State.QUEUED, State.LEASED, State.SENT)
 
 def succeed(output_id: uuid.UUID, *, now: datetime) -> bool:
     """Deliver and charge an output whose image is stored. False if it had ended before."""
-    media = Media.objects.select_related("output__generation__image_model", "attempt__channel").get(output_id=output_id)
+    media = Media.objects.select_related("output__generation__price__image_model", "attempt").get(output_id=output_id)
     output, generation = media.output, media.output.generation
-    price = _price_of(media)
+    delivered_size = decoding.size_class(media.width, media.height)
+    price = catalog.delivered_price(generation.price, delivered_size, at=generation.created_at)
     price_micros = pricing.price(
         catalog.sale_rates(price),
         reference_count=generation.input_image_count,
@@ -44,18 +45,6 @@ def succeed(output_id: uuid.UUID, *, now: datetime) -> bool:
     return True
 
 
-def _price_of(media: Media) -> Price:
-    """The row of the price book, of the moment of acceptance, for what was delivered."""
-    generation = media.output.generation
-    return catalog.delivered_price(
-        generation.image_model,
-        generation.image_size,
-        decoding.size_class(media.width, media.height),
-        at=generation.created_at,
-        lane=generation.lane,
-    )
-
-
 def _charge(media: Media, price: Price, price_micros: int, now: datetime) -> None:
     """Take the money and write down what for, in the caller's transaction."""
     output, generation = media.output, media.output.generation
@@ -64,7 +53,7 @@ def _charge(media: Media, price: Price, price_micros: int, now: datetime) -> Non
         account_id=output.account_id,
         api_key_id=output.api_key_id,
         mode=output.mode,
-        image_model=generation.image_model,
+        image_model_id=generation.image_model_id,
         channel_id=media.attempt.channel_id,
         price=price,
         entry=_take(output, price_micros, now),

@@ -53,8 +53,9 @@ def answered(lease: Lease, attempt: Attempt, answer: Answer, *, now: datetime) -
     try:
         if _receive(attempt, answer, answer.image, known, now=now):
             settlement.succeed(lease.output_id, now=now)
-    except decoding.Undecodable as error:
-        broken = ChannelError("unknown", f"the image does not decode: {error}")
+    except (decoding.Undecodable, OSError) as error:
+        # Broken bytes, or a disk that takes none: there is no image, and the upstream has perhaps billed one.
+        broken = ChannelError("unknown", f"the image could not be kept: {error}")
         Attempt.objects.filter(pk=attempt.pk).update(**known)
         errored(lease, attempt, broken, now=now)
 

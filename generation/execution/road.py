@@ -13,8 +13,9 @@ from collections import Counter
 from datetime import UTC, datetime
 
 from django.conf import settings
-from django.db import connection
+from django.db import DatabaseError, connection
 
+from accounts.sealed import SealBroken
 from accounts.transactions import forbid_transaction
 from generation import settlement
 from generation.channels import registry, routing
@@ -25,7 +26,7 @@ from generation.execution import results
 from generation.execution.calls import call_for
 from generation.execution.dispatch import due
 from generation.execution.leases import HEARTBEAT, Lease, claim, requeue, send
-from generation.models import Attempt, Output
+from generation.models import Attempt, Output, State
 
 logger = logging.getLogger(__name__)
 _LOOP_MARGIN_SECONDS = 10.0
@@ -39,8 +40,27 @@ def run(output_id: uuid.UUID) -> list[uuid.UUID]:
     HEARTBEAT.hold(output_id)
     try:
         return _run(lease)
+    except DatabaseError:
+        # The sweeper finds the output when its lease has ended, and the database may be back by then.
+        raise
+    except Exception:
+        logger.exception("output %s cannot be run", output_id)
+        _give_up(lease)
+        return []
     finally:
         HEARTBEAT.drop(output_id)
+
+
+def _give_up(lease: Lease) -> None:
+    """A fault of ours that would come again each time: end the output for free. Once sent, its attempt is unknown."""
+    settlement.fail(
+        lease.output_id,
+        code="internal_error",
+        message="This service could not run the request. Nothing was charged.",
+        now=_now(),
+        states=(State.LEASED,),
+        lease_number=lease.number,
+    )
 
 
 def _now() -> datetime:
@@ -115,7 +135,10 @@ def _attempt(lease: Lease, output: Output, channel: Channel, call: Call) -> None
 
 def _call(channel: Channel, call: Call) -> Answer:
     """Make the call on the process's event loop while this thread waits, without a database connection."""
-    credentials = registry.credentials_of(channel)
+    try:
+        credentials = registry.credentials_of(channel)
+    except SealBroken as error:
+        raise ChannelError("unauthorized", f"the channel's secret cannot be opened: {error}") from error
     forbid_transaction()
     connection.close()
     adapter = registry.ADAPTERS[channel.kind]

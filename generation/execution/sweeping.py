@@ -5,8 +5,11 @@ Idempotent: two sweepers, or ten, leave the same rows as one.
 
 from __future__ import annotations
 
+import logging
 import uuid
+from collections.abc import Callable
 from datetime import datetime, timedelta
+from functools import partial
 
 from django.conf import settings
 from django.db.models.functions import Now
@@ -17,6 +20,7 @@ from generation.execution.dispatch import due_everywhere
 from generation.execution.results import fail_after_unknowns
 from generation.models import Attempt, IdempotencyKey, Output, State
 
+logger = logging.getLogger(__name__)
 _LIMIT = 500
 _FINISH_PATIENCE = timedelta(seconds=5)
 _SPOOL_AGE = timedelta(hours=2)
@@ -25,9 +29,19 @@ _SPOOL_AGE = timedelta(hours=2)
 def sweep(*, now: datetime) -> list[uuid.UUID]:
     """Mend what is stranded and answer the outputs to nudge."""
     _free_unsent()
-    _end_unanswered(now)
-    _settle_received(now)
+    for output_id, lease_number in _unanswered():
+        _apart(output_id, partial(_end_unanswered, output_id, lease_number, now))
+    for output_id in _received(now):
+        _apart(output_id, partial(settlement.succeed, output_id, now=now))
     return due_everywhere(now=now)
+
+
+def _apart(output_id: uuid.UUID, mend: Callable[[], object]) -> None:
+    """Mend one output; what goes wrong with it does not keep the others from being mended."""
+    try:
+        mend()
+    except Exception:
+        logger.exception("output %s could not be mended", output_id)
 
 
 def _free_unsent() -> None:
@@ -37,13 +51,17 @@ def _free_unsent() -> None:
     )
 
 
-def _end_unanswered(now: datetime) -> None:
-    """Sent by a worker that is gone: the attempt is unknown, the output queued again, or failed after too many."""
-    rows = Output.objects.filter(state=State.SENT, lease_until__lt=Now()).values_list("pk", "lease_number")[:_LIMIT]
-    for output_id, lease_number in list(rows):
-        _end_attempt(output_id, lease_number, now)
-        if not fail_after_unknowns(output_id, lease_number=lease_number, now=now):
-            _requeue(output_id, lease_number, now)
+def _unanswered() -> list[tuple[uuid.UUID, int]]:
+    """Sent by a worker that is gone."""
+    rows = Output.objects.filter(state=State.SENT, lease_until__lt=Now()).order_by("lease_until")
+    return list(rows.values_list("pk", "lease_number")[:_LIMIT])
+
+
+def _end_unanswered(output_id: uuid.UUID, lease_number: int, now: datetime) -> None:
+    """The attempt is unknown, the output queued again, or failed after too many."""
+    _end_attempt(output_id, lease_number, now)
+    if not fail_after_unknowns(output_id, lease_number=lease_number, now=now):
+        _requeue(output_id, lease_number, now)
 
 
 def _end_attempt(output_id: uuid.UUID, lease_number: int, now: datetime) -> None:
@@ -64,11 +82,10 @@ def _requeue(output_id: uuid.UUID, lease_number: int, now: datetime) -> None:
             settlement.cancel_output(output_id, now=now)
 
 
-def _settle_received(now: datetime) -> None:
-    """The image is stored and the settlement was cut off: settle it, without another call."""
+def _received(now: datetime) -> list[uuid.UUID]:
+    """The image is stored and the settlement was cut off: it is settled without another call."""
     stale = Output.objects.filter(state=State.RECEIVED, media__created_at__lt=now - _FINISH_PATIENCE)
-    for output_id in list(stale.values_list("pk", flat=True)[:_LIMIT]):
-        settlement.succeed(output_id, now=now)
+    return list(stale.order_by("media__created_at").values_list("pk", flat=True)[:_LIMIT])
 
 
 def purge(*, now: datetime) -> None:

@@ -7,7 +7,7 @@ from django.db.models import Q
 
 from accounts.identifiers import new_uuid, public_id
 from accounts.models import MODES
-from generation.models.catalogue import LANES, ImageModel
+from generation.models.catalogue import LANES, ImageModel, Price
 
 
 class State(models.TextChoices):
@@ -47,6 +47,7 @@ class Generation(models.Model):
     mode = models.CharField(max_length=4, choices=MODES)
     lane = models.CharField(max_length=8, choices=LANES, default="standard")
     image_model = models.ForeignKey(ImageModel, on_delete=models.PROTECT, related_name="generations")
+    price = models.ForeignKey(Price, on_delete=models.PROTECT, related_name="generations")
     model_requested = models.CharField(max_length=120)
     prompt = models.TextField()
     aspect_ratio = models.CharField(max_length=5)

@@ -146,6 +146,7 @@ def _generation(
         user=requester.user,
         mode=requester.mode,
         image_model=settled.image_model,
+        price=settled.price,
         model_requested=request.model or settled.image_model.name,
         prompt=request.prompt,
         aspect_ratio=settled.choices.aspect_ratio,

@@ -26,7 +26,7 @@ from nbp_site.environment import SECRET_NAMES
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])
-EACH_PAGE = pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+EACH_DOCUMENT = pytest.mark.parametrize("document", PAGES, ids=lambda path: str(path.relative_to(ROOT)))
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
 FENCE = re.compile(r"^( *)```(\w*)\n(.*?)^\1```$", re.MULTILINE | re.DOTALL)
 # Known to Compose and PostgreSQL, not to the service.
@@ -81,13 +81,13 @@ def _anchors(page: Path) -> set[str]:
     return {re.sub(r"[^\w\- ]", "", title.lower()).replace(" ", "-") for title in titles}
 
 
-@EACH_PAGE
-def test_links_lead_somewhere(page: Path) -> None:
-    for target in re.findall(r"\]\(([^)\s]+)\)", _prose(page)):
+@EACH_DOCUMENT
+def test_links_lead_somewhere(document: Path) -> None:
+    for target in re.findall(r"\]\(([^)\s]+)\)", _prose(document)):
         if target.startswith(("https://", "http://")):
             continue
         name, _, anchor = target.partition("#")
-        path = (page.parent / name).resolve() if name else page
+        path = (document.parent / name).resolve() if name else document
         assert path.is_relative_to(ROOT), target
         assert path.is_file(), target
         assert not anchor or anchor in _anchors(path), target
@@ -116,16 +116,16 @@ def test_pictures_are_small() -> None:
 # --- commands ----------------------------------------------------------------------------------------------------
 
 
-@EACH_PAGE
-def test_make_targets_exist(page: Path) -> None:
+@EACH_DOCUMENT
+def test_make_targets_exist(document: Path) -> None:
     targets = set(re.findall(r"^([a-z][a-z-]*):", _doc("Makefile"), re.MULTILINE))
-    named = set(re.findall(r"(?:^|[\s=;&])make ([a-z][a-z-]*)", _code(page), re.MULTILINE))
+    named = set(re.findall(r"(?:^|[\s=;&])make ([a-z][a-z-]*)", _code(document), re.MULTILINE))
     assert named <= targets, named - targets
 
 
-@EACH_PAGE
-def test_commands_exist(page: Path) -> None:
-    named = set(re.findall(r"manage\.py ([a-z_]+)", _text(page)))
+@EACH_DOCUMENT
+def test_commands_exist(document: Path) -> None:
+    named = set(re.findall(r"manage\.py ([a-z_]+)", _text(document)))
     assert named <= set(get_commands()), named - set(get_commands())
 
 

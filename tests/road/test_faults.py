@@ -205,8 +205,7 @@ def test_a_crash_inside_the_settlement_rolls_back_and_settles_once(
 
     with monkeypatch.context() as patch:
         patch.setattr(Charge.objects, "create", crash)
-        with pytest.raises(RuntimeError):
-            queue.run()
+        queue.run()
     output.refresh_from_db()
     assert (output.state, Charge.objects.count(), Hold.objects.get().state) == ("received", 0, "open")
     assert Entry.objects.filter(kind="capture").count() == 0
@@ -214,6 +213,73 @@ def test_a_crash_inside_the_settlement_rolls_back_and_settles_once(
     tasks.sweep()
     output.refresh_from_db()
     assert (output.state, Charge.objects.count()) == ("succeeded", 1)
+
+
+def test_a_lost_reference_file_ends_the_output_for_free(alice: Any, queue: Any) -> None:
+    from django.core.files.storage import default_storage
+
+    from generation.contract import ReferenceInput
+    from tests.images import jpeg
+
+    output = _accept(alice, references=(ReferenceInput(data=jpeg()),))
+    default_storage.delete(output.generation.references.get().storage_name)
+    queue.run()
+    output.refresh_from_db()
+    assert (output.state, output.error_code, Attempt.objects.count()) == ("failed", "internal_error", 0)
+    assert Hold.objects.get().state == "released"
+
+
+def test_a_disk_that_takes_no_image_is_an_unknown_and_then_a_free_failure(
+    alice: Any, queue: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from generation import media
+
+    output = _accept(alice)
+
+    def full(*args: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(media, "store", full)
+    queue.run_to_the_end()
+    output.refresh_from_db()
+    assert (output.state, output.error_code) == ("failed", "upstream_no_answer")
+    assert list(Attempt.objects.values_list("status", flat=True)) == ["unknown"] * 3
+    assert Hold.objects.get().state == "released"
+
+
+def test_one_row_that_cannot_be_mended_does_not_keep_the_others(
+    alice: Any, queue: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first, second = _accept(alice, "one"), _accept(alice, "two")
+    with monkeypatch.context() as patch:
+        patch.setattr(settlement, "succeed", lambda *args, **kwargs: False)
+        queue.run()
+    Media.objects.update(created_at=datetime.now(UTC) - timedelta(seconds=6))
+    real = settlement.succeed
+
+    def poisoned(output_id: uuid.UUID, **kwargs: Any) -> bool:
+        if output_id == first.pk:
+            raise RuntimeError("poison")
+        return real(output_id, **kwargs)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(settlement, "succeed", poisoned)
+        tasks.sweep()
+    assert list(Charge.objects.values_list("output_id", flat=True)) == [second.pk]
+    tasks.sweep()
+    assert Charge.objects.count() == 2
+
+
+def test_a_secret_that_cannot_be_opened_shuts_the_channel_and_not_the_road(alice: Any, queue: Any) -> None:
+    from generation.channels.models import Channel
+
+    broken = Channel.objects.create(name="sealed", kind="gemini", mode="test", priority=1, sealed_secret="k1:nonsense")
+    output = _accept(alice)
+    queue.run_to_the_end()
+    output.refresh_from_db()
+    broken.refresh_from_db()
+    assert output.state == "succeeded"
+    assert "cannot be opened" in broken.disabled_reason
 
 
 def test_ten_sweepers_do_what_one_does(alice: Any, queue: Any) -> None:
