@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from django.conf import settings
 from django.contrib import admin
+from django.templatetags.static import static
 from django.urls import include, path
+from django.views.generic import RedirectView
 
 from generation.dialects.native import content
 
 urlpatterns = [
     path("api/v1/", include("generation.dialects.native.urls")),
     path("m/<str:output_id>", content.signed_link, name="image"),
+    path("favicon.ico", RedirectView.as_view(url=static("mark.svg"), permanent=False)),
     path("admin/", admin.site.urls),
     path("accounts/", include("allauth.urls")),
     path("", include("accounts.pages.urls")),
