@@ -103,7 +103,7 @@ def _opened(source: Path | bytes) -> Iterator[File[bytes]]:
 
 @contextmanager
 def local_file(name: str) -> Iterator[Path]:
-    """The stored file as a path this process can read; a copy where storage is elsewhere. FileNotFoundError if it is gone."""
+    """The stored file as a path this process can read, a copy where storage is elsewhere, or FileNotFoundError."""
     path = _local_path(name)
     if path is not None:
         if not path.exists():

@@ -9,6 +9,7 @@ from django.core.asgi import get_asgi_application
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "nbp_site.settings")
 django_application = get_asgi_application()
 
+from nbp_site.body_limit import with_body_limit  # noqa: E402
 from nbp_site.static_files import with_static_files  # noqa: E402
 
-application = with_static_files(django_application)
+application = with_static_files(with_body_limit(django_application))

@@ -12,12 +12,15 @@ from pathlib import Path
 
 import environ
 from django.core.exceptions import ImproperlyConfigured
+from environ.fileaware_mapping import FileAwareMapping
 
 ROOT = Path(__file__).resolve().parent.parent
 
 env = environ.FileAwareEnv()
 if (ROOT / ".env").exists():
     env.read_env(str(ROOT / ".env"))
+# A variable that is set to nothing is not set.
+env.ENVIRON = FileAwareMapping({name: value for name, value in os.environ.items() if value})
 
 ENVIRONMENT = env.str("NBP_ENV", default="production")
 IS_DEVELOPMENT = ENVIRONMENT == "development"
@@ -25,6 +28,9 @@ DATA_DIR = Path(env.str("NBP_DATA_DIR", default=str(ROOT / "var"))).expanduser()
 
 if ENVIRONMENT not in ("development", "production"):
     raise ImproperlyConfigured(f"NBP_ENV must be development or production, not {ENVIRONMENT!r}.")
+
+# Database, keys and images lie here: for the owner's eyes only.
+DATA_DIR.mkdir(mode=0o700, parents=True, exist_ok=True)
 
 SECRET_NAMES = ("SECRET_KEY", "NBP_KEY_PEPPER", "NBP_FIELD_KEYS", "NBP_LINK_KEY")
 
@@ -84,7 +90,7 @@ def email_settings() -> dict[str, object]:
 
 def database_settings() -> dict[str, object]:
     """PostgreSQL (with a pool) from DATABASE_URL, or SQLite in the data directory."""
-    url = env.str("DATABASE_URL", default="") or f"sqlite:///{DATA_DIR / 'nbp.sqlite3'}"
+    url = env.str("DATABASE_URL", default=f"sqlite:///{DATA_DIR / 'nbp.sqlite3'}")
     settings: dict[str, object] = dict(environ.Env.db_url_config(url))
     if "sqlite" in str(settings["ENGINE"]):
         # FULL, because a power cut must not lose a commit that moved money; IMMEDIATE, because a transaction that

@@ -59,6 +59,7 @@ def serve(*, host: str, port: int, with_worker: bool, on_listening: Callable[[],
         access_log=False,
         timeout_graceful_shutdown=int(settings.NBP_SHUTDOWN_GRACE_SECONDS),
         server_header=False,
+        proxy_headers=False,
     )
     server = Server(config, on_listening=on_listening)
     for number in (signal.SIGINT, signal.SIGTERM):

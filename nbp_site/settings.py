@@ -134,9 +134,12 @@ DEFAULT_FROM_EMAIL = env.str("DEFAULT_FROM_EMAIL", default="Nano Banana Pro <nor
 SERVER_EMAIL = DEFAULT_FROM_EMAIL
 
 # --- the queue ---------------------------------------------------------------------------------------------------
-NBP_BROKER_URL = env.str("CELERY_BROKER_URL", default="") or "memory://localhost/"
+NBP_BROKER_URL = env.str("CELERY_BROKER_URL", default="memory://localhost/")
 NBP_REDIS_URL = env.str("REDIS_URL", default="")
 NBP_WORKER_THREADS = env.int("NBP_WORKER_THREADS", default=64)
+
+if NBP_REDIS_URL:
+    CACHES = {"default": {"BACKEND": "django.core.cache.backends.redis.RedisCache", "LOCATION": NBP_REDIS_URL}}
 
 # --- generation --------------------------------------------------------------------------------------------------
 NBP_LEASE_SECONDS = env.int("NBP_LEASE_SECONDS", default=60)
@@ -166,6 +169,7 @@ REST_FRAMEWORK = {
         "rest_framework.parsers.MultiPartParser",
     ],
     "DEFAULT_SCHEMA_CLASS": "drf_spectacular.openapi.AutoSchema",
+    "DEFAULT_CONTENT_NEGOTIATION_CLASS": "generation.dialects.native.negotiation.OneFormat",
     "EXCEPTION_HANDLER": "generation.dialects.native.errors.handle",
     "UNAUTHENTICATED_USER": None,
 }
@@ -220,6 +224,7 @@ SECURE_HSTS_PRELOAD = _is_https
 if env.bool("NBP_BEHIND_PROXY", default=False):
     SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https")
     USE_X_FORWARDED_HOST = True
+    ALLAUTH_TRUSTED_PROXY_COUNT = 1
 
 # --- logs --------------------------------------------------------------------------------------------------------
 LOGGING = {

@@ -23,5 +23,6 @@ urlpatterns = [
 if settings.NBP_IS_DEVELOPMENT:
     urlpatterns += [path("dev/mail/", include("nbp_site.dev_mail"))]
 
+handler400 = "nbp_site.error_pages.bad_request"
 handler404 = "nbp_site.error_pages.not_found"
 handler500 = "nbp_site.error_pages.fault"

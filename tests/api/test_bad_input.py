@@ -229,6 +229,12 @@ def test_a_huge_body_is_a_413(api: Any, alice: Any, settings: Any) -> None:
     assert (response.status_code, response.json()["error"]["code"]) == (413, "body_too_large")
 
 
+def test_too_many_files_are_a_413_in_the_doors_format(alice: Any) -> None:
+    files = {f"file{number}": io.BytesIO(PNG) for number in range(21)}
+    response = Client().post("/api/v1/generations", {"prompt": "x"} | files, headers=alice.headers())
+    assert (response.status_code, response.json()["error"]["code"]) == (413, "body_too_large")
+
+
 def test_another_content_type_is_a_415(api: Any, alice: Any) -> None:
     response = api(alice, "POST", "generations", raw=b"prompt=x", content_type="text/plain")
     assert (response.status_code, response.json()["error"]["code"]) == (415, "unsupported_media_type")

@@ -201,6 +201,17 @@ def test_events_tell_each_state_and_end(api: Any, alice: Any, queue: Any, body_o
     assert '"status":"succeeded"' in text
 
 
+@pytest.mark.parametrize("accept", ["text/event-stream", "image/*", "text/html", "nonsense"])
+def test_whatever_a_client_accepts_it_gets_the_answer(api: Any, alice: Any, queue: Any, accept: str) -> None:
+    made = api(alice, "POST", "generations", {"prompt": "x", "image_size": "1K"}, headers={"accept": accept}).json()
+    queue.run()
+    output = api(alice, "GET", f"generations/{made['id']}", headers={"accept": accept}).json()["outputs"][0]
+    assert api(alice, "GET", f"generations/{made['id']}/events", headers={"accept": accept}).status_code == 200
+    assert (
+        api(alice, "GET", f"outputs/{output['id']}/content", headers={"accept": accept})["Content-Type"] == "image/png"
+    )
+
+
 def test_unknown_routes_answer_in_the_doors_format(api: Any, alice: Any) -> None:
     response = api(alice, "GET", "nothing/here")
     assert (response.status_code, response.json()["error"]["code"]) == (404, "not_found")

@@ -10,6 +10,7 @@ import stat
 import subprocess
 import threading
 import time
+from collections.abc import Iterator
 from typing import Any
 
 import httpx2
@@ -160,6 +161,28 @@ def test_events_stream_while_it_runs(service: Any) -> None:
                 states.append(json.loads(line[6:])["status"])
     assert states[-1] == "succeeded"
     assert "running" in states
+
+
+def test_a_body_beyond_the_limit_is_turned_away(service: Any) -> None:
+    running = service(NBP_MAX_BODY_BYTES="100000", NBP_WORKER_THREADS="")
+    large = running.ask("POST", "generations", json={"prompt": "x", "metadata": {"a": "x" * 200_000}})
+    assert (large.status_code, large.json()["error"]["code"]) == (413, "body_too_large")
+
+    def pieces() -> Iterator[bytes]:
+        for _ in range(30):
+            yield b" " * 10_000
+
+    chunked = running.ask("POST", "generations", content=pieces(), headers={"content-type": "application/json"})
+    assert chunked.status_code == 413
+    assert running.create("fine", image_size="1K").json()["status"] == "succeeded"
+
+
+def test_forwarded_headers_are_not_believed(service: Any) -> None:
+    running = service()
+    headers = {"x-forwarded-proto": "https", "x-forwarded-for": "192.0.2.1", "x-forwarded-host": "evil.example"}
+    answer = running.create("x", image_size="1K", headers=headers).json()
+    assert answer["outputs"][0]["url"].startswith(running.base_url)
+    assert stat.S_IMODE(running.folder.stat().st_mode) in (0o700, 0o755)
 
 
 def test_production_needs_its_secrets_and_a_mail_server(service: Any, tmp_path: Any) -> None:

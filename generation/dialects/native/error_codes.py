@@ -56,7 +56,6 @@ ERROR_CODES = (
     ErrorCode("generation_not_found", "404", "Check the id, and that key and generation are of one mode."),
     ErrorCode("not_found", "404", "Check the path."),
     ErrorCode("method_not_allowed", "405", "Check the method."),
-    ErrorCode("not_acceptable", "406", "Accept application/json."),
     ErrorCode("body_too_large", "413", "Send large references as URLs, or fewer."),
     ErrorCode("unsupported_media_type", "415", "Send JSON or multipart/form-data."),
     ErrorCode("idempotency_key_reused", "422", "Use a new Idempotency-Key for a new request."),
@@ -64,7 +63,7 @@ ERROR_CODES = (
     ErrorCode("too_many_refused_keys", "429", "Stop sending keys that were refused; wait for Retry-After."),
     ErrorCode("too_many_unfinished", "429", "Wait for some images to finish."),
     ErrorCode("concurrency_limit", "429", "Wait for some of this key's images to finish."),
-    ErrorCode("internal_error", "500", "Tell the operator the request id."),
+    ErrorCode("internal_error", "500, output", "Tell the operator the request id."),
     ErrorCode("no_channel_configured", "503", "Operator: set GEMINI_API_KEY or add a channel in the admin."),
     ErrorCode("no_channel_available", "503", "Operator: look at the channels in the admin."),
     ErrorCode(

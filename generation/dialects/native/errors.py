@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from typing import Any
 
-from django.core.exceptions import RequestDataTooBig
+from django.core.exceptions import RequestDataTooBig, SuspiciousOperation, TooManyFilesSent
 from django.http import Http404, HttpRequest, JsonResponse
 from rest_framework import exceptions
 from rest_framework.response import Response
@@ -23,7 +23,6 @@ STATUSES: dict[str, tuple[int, str]] = {
     "forbidden": (403, "permission_error"),
     "not_found": (404, "not_found_error"),
     "method": (405, "invalid_request_error"),
-    "not_acceptable": (406, "invalid_request_error"),
     "conflict": (409, "conflict_error"),
     "too_large": (413, "invalid_request_error"),
     "media_type": (415, "invalid_request_error"),
@@ -82,13 +81,14 @@ _FRAMEWORK: tuple[tuple[type[Exception], str, str, str], ...] = (
         "Send application/json or multipart/form-data.",
     ),
     (exceptions.MethodNotAllowed, "method", "method_not_allowed", "This method is not allowed here."),
-    (exceptions.NotAcceptable, "not_acceptable", "not_acceptable", "Answers are application/json."),
     (exceptions.NotAuthenticated, "unauthenticated", "api_key_missing", "Send an API key as a bearer."),
     (exceptions.AuthenticationFailed, "unauthenticated", "invalid_api_key", "The API key is not valid."),
     (exceptions.PermissionDenied, "forbidden", "forbidden", "This is not allowed."),
     (exceptions.NotFound, "not_found", "not_found", "There is nothing here."),
     (Http404, "not_found", "not_found", "There is nothing here."),
     (RequestDataTooBig, "too_large", "body_too_large", "The body is too large."),
+    (TooManyFilesSent, "too_large", "body_too_large", "The body has more than 20 files."),
+    (SuspiciousOperation, "invalid", "invalid_request", "The body cannot be read."),
 )
 
 
@@ -124,6 +124,11 @@ def from_validation(detail: Any, path: str = "") -> Refusal:
 def not_found(request: HttpRequest) -> JsonResponse:
     """Unknown routes below the door."""
     return plain(Refusal("not_found", "not_found", f"There is no {request.path[:200]} here."))
+
+
+def bad_request() -> JsonResponse:
+    """A request that was turned away before any view."""
+    return plain(Refusal("invalid", "invalid_request", "The request cannot be read."))
 
 
 def fault() -> JsonResponse:
