@@ -11,7 +11,8 @@ from django.conf import settings
 Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
-Application = Callable[[MutableMapping[str, Any], Receive, Send], Awaitable[None]]
+# An ASGI application; the types of frameworks and servers for it differ.
+Application = Callable[[Any, Any, Any], Awaitable[None]]
 
 _BODY = json.dumps(
     {
