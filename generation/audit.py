@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Callable, Iterator
+from datetime import timedelta
 
+from django.conf import settings
 from django.db import connection
 from django.db.models import Count, F, Q, Sum
+from django.db.models.functions import Now
 
 from accounts.ledger import audit as ledger_audit
 from accounts.ledger.audit import Violation
 from accounts.ledger.models import Hold
 from generation import media
-from generation.channels.routing import MAX_ERRORS_PER_CHANNEL, MAX_UNKNOWNS
+from generation.channels.routing import MAX_ATTEMPTS, MAX_ERRORS_PER_CHANNEL, MAX_UNKNOWNS
 from generation.models import LIVE_STATES, Attempt, Charge, Generation, Media, Output, State
 from generation.triggers import GUARDS
 
@@ -102,14 +105,19 @@ def attempts_are_bounded() -> Iterator[str]:
     per_channel = Attempt.objects.filter(status=Attempt.Status.ERROR).values("output_id", "channel_id")
     for row in per_channel.annotate(count=Count("id")).filter(count__gt=MAX_ERRORS_PER_CHANNEL):
         yield f"output {row['output_id']} had {row['count']} errors on channel {row['channel_id']}"
-    unknown = Attempt.objects.filter(status=Attempt.Status.UNKNOWN).values("output_id")
+    unknown = Attempt.objects.filter(status=Attempt.Status.UNKNOWN, error_kind="unknown").values("output_id")
     for each in unknown.annotate(count=Count("id")).filter(count__gt=MAX_UNKNOWNS):
         yield f"output {each['output_id']} went unanswered {each['count']} times"
+    for output in Output.objects.annotate(count=Count("attempts")).filter(count__gt=MAX_ATTEMPTS):
+        yield f"output {output.pk} had {output.count} attempts"
 
 
 def finished_outputs_have_no_open_attempt() -> Iterator[str]:
     """No attempt is still out for an output that has ended, unless a late answer may still come."""
-    open_attempts = Attempt.objects.filter(status=Attempt.Status.SENT).exclude(output__state__in=(*LIVE_STATES,))
+    age = timedelta(seconds=settings.NBP_CALL_DEADLINE_SECONDS + 3 * settings.NBP_LEASE_SECONDS)
+    open_attempts = Attempt.objects.filter(status=Attempt.Status.SENT, started_at__lt=Now() - age).exclude(
+        output__state__in=LIVE_STATES
+    )
     for attempt in open_attempts:
         yield f"attempt {attempt.pk} is still out although its output has ended"
 

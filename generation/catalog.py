@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from generation.contract import Refusal, invalid
+from generation.contract import SIZES, Refusal, invalid
 from generation.models import Cost, ImageModel, ModelAlias, Price
 from generation.pricing import CostRates, SaleRates
 
@@ -81,8 +81,7 @@ def required_price(image_model: ImageModel, image_size: str, *, at: datetime, la
 
 def delivered_price(asked: Price, delivered_size: str, *, at: datetime) -> Price:
     """The price of what came: the delivered size's when it is smaller than asked, else the one that was quoted."""
-    sizes = list(asked.image_model.sizes)
-    if delivered_size not in sizes or sizes.index(delivered_size) >= sizes.index(asked.image_size):
+    if SIZES.index(delivered_size) >= SIZES.index(asked.image_size):
         return asked
     return price_of(asked.image_model, delivered_size, at=at, lane=asked.lane) or asked
 

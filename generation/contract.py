@@ -183,7 +183,7 @@ class Answer:
     upstream_request_id: str = ""
 
 
-ErrorKind = Literal["busy", "failed", "unreachable", "unauthorized", "rejected", "unknown"]
+ErrorKind = Literal["busy", "failed", "unreachable", "unauthorized", "rejected", "unknown", "interrupted"]
 
 
 class ChannelError(Exception):
@@ -191,7 +191,8 @@ class ChannelError(Exception):
 
     kind: busy (429, 503), failed (another answered 5xx), unreachable (nothing was sent), unauthorized (our
     credentials, quota or region: the channel's fault), rejected (the upstream calls the request itself wrong), unknown
-    (sent, but no complete answer came: perhaps billed upstream). `message` is for the operator only.
+    (sent, but no complete answer came: perhaps billed upstream),
+    interrupted (the same, but broken off by ourselves). `message` is for the operator only.
     """
 
     def __init__(

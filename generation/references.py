@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import uuid
 from collections.abc import Sequence
@@ -38,11 +39,29 @@ class Prepared:
 def prepare(requester: Requester, inputs: Sequence[ReferenceInput]) -> tuple[Prepared, ...]:
     """Take every reference in, or refuse with the field at fault. Waits for strangers: no transaction may be open."""
     forbid_transaction()
-    return tuple(_prepare(requester, each, f"references[{index}]") for index, each in enumerate(inputs))
+    fetched = _fetch_all(inputs)
+    return tuple(_prepare(requester, each, fetched[index], f"references[{index}]") for index, each in enumerate(inputs))
 
 
-def _prepare(requester: Requester, given: ReferenceInput, param: str) -> Prepared:
-    data = _bytes_of(requester, given, param)
+def _fetch_all(inputs: Sequence[ReferenceInput]) -> list[bytes | FetchFailed]:
+    """What lies at each reference's address, all fetched at once; nothing for references without one."""
+    if not any(each.url for each in inputs):
+        return [b""] * len(inputs)
+    return loop.run(_gather([each.url for each in inputs]), timeout_seconds=_FETCH_SECONDS + 5)
+
+
+async def _gather(urls: Sequence[str]) -> list[bytes | FetchFailed]:
+    async def one(url: str) -> bytes | FetchFailed:
+        try:
+            return await fetch_image(url, deadline_seconds=_FETCH_SECONDS) if url else b""
+        except FetchFailed as error:
+            return error
+
+    return list(await asyncio.gather(*(one(url) for url in urls)))
+
+
+def _prepare(requester: Requester, given: ReferenceInput, fetched: bytes | FetchFailed, param: str) -> Prepared:
+    data = _bytes_of(requester, given, fetched, param)
     try:
         clean = decoding.take_in(data, byte_cap=_OWN_BYTES if given.output else _SENT_BYTES)
     except decoding.Undecodable as error:
@@ -58,19 +77,12 @@ def _prepare(requester: Requester, given: ReferenceInput, param: str) -> Prepare
     )
 
 
-def _bytes_of(requester: Requester, given: ReferenceInput, param: str) -> bytes:
-    if given.url:
-        return _fetch(given.url, param)
+def _bytes_of(requester: Requester, given: ReferenceInput, fetched: bytes | FetchFailed, param: str) -> bytes:
+    if isinstance(fetched, FetchFailed):
+        raise invalid(f"{param}.url", fetched.message, f"reference_{fetched.code}") from fetched
     if given.output:
         return media.read(output_media(requester, given.output, param).storage_name)
-    return given.data
-
-
-def _fetch(url: str, param: str) -> bytes:
-    try:
-        return loop.run(fetch_image(url, deadline_seconds=_FETCH_SECONDS), timeout_seconds=_FETCH_SECONDS + 5)
-    except FetchFailed as error:
-        raise invalid(f"{param}.url", error.message, f"reference_{error.code}") from error
+    return fetched or given.data
 
 
 def discard(rows: Sequence[Reference]) -> None:

@@ -86,17 +86,25 @@ def fail(
     states: tuple[State, ...] = BEFORE_RECEIVED,
     lease_number: int | None = None,
 ) -> bool:
-    """End an output in a named failure that costs nothing. False if it had ended or moved on before."""
-    with write_transaction():
-        return _end(output_id, State.FAILED, code, message, now=now, states=states, lease_number=lease_number)
+    """End an output in a named failure that costs nothing, inside the caller's transaction.
+
+    False if it had ended or moved on before.
+    """
+    require_transaction()
+    return _end(output_id, State.FAILED, code, message, now=now, states=states, lease_number=lease_number)
 
 
 def cancel(generation: Generation, *, now: datetime) -> None:
-    """End what has not been sent; what is out with a channel still settles as it comes back."""
-    with write_transaction():
-        for output in Output.objects.filter(generation=generation, state__in=LIVE_STATES).order_by("pk"):
-            if not cancel_output(output.pk, now=now):
-                Output.objects.filter(pk=output.pk, state=State.SENT).update(is_cancel_requested=True)
+    """End what has not been sent; what is out with a channel still settles as it comes back.
+
+    The wish is written first, so that an output on its way back to the queue meets it there. Each output ends in a
+    transaction of its own: workers hold an output and wait for its generation, never the other way round.
+    """
+    live = Output.objects.filter(generation=generation, state__in=LIVE_STATES)
+    live.update(is_cancel_requested=True)
+    for output_id in list(live.order_by("pk").values_list("pk", flat=True)):
+        with write_transaction():
+            cancel_output(output_id, now=now)
 
 
 def cancel_output(output_id: uuid.UUID, *, now: datetime) -> bool:

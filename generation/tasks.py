@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import time
 import uuid
 from collections.abc import Iterable
 from datetime import UTC, datetime
@@ -14,6 +15,9 @@ from generation import execution
 
 logger = logging.getLogger(__name__)
 _EXPIRES_SECONDS = 300
+# While the broker is down nobody is made to wait for it: one try in a while is enough.
+_SILENCE_SECONDS = 5.0
+_silent_until = [0.0]
 
 
 @shared_task(name="generation.run_output")
@@ -35,8 +39,11 @@ def purge() -> None:
 def nudge(output_ids: Iterable[uuid.UUID]) -> None:
     """Tell the workers that outputs are due. A broker that is down costs seconds: the sweeper nudges again."""
     for output_id in output_ids:
+        if time.monotonic() < _silent_until[0]:
+            return
         try:
             run_output.apply_async(kwargs={"output_id": str(output_id)}, expires=_EXPIRES_SECONDS, retry=False)
         except (OperationalError, OSError) as error:
             logger.warning("the broker takes no messages, the sweeper will nudge: %s", error)
+            _silent_until[0] = time.monotonic() + _SILENCE_SECONDS
             return

@@ -107,5 +107,9 @@ def database_settings() -> dict[str, object]:
     settings["CONN_HEALTH_CHECKS"] = False
     settings["OPTIONS"] = {
         "pool": {"min_size": 2, "max_size": env.int("NBP_DATABASE_POOL", default=20), "timeout": 20},
+        # A silent network or a frozen process must not hold a thread or a row for good.
+        "connect_timeout": 10,
+        "tcp_user_timeout": 30_000,
+        "options": "-c lock_timeout=20s -c idle_in_transaction_session_timeout=60s",
     }
     return settings

@@ -138,20 +138,19 @@ NBP_BROKER_URL = env.str("CELERY_BROKER_URL", default="memory://localhost/")
 NBP_REDIS_URL = env.str("REDIS_URL", default="")
 NBP_WORKER_THREADS = env.int("NBP_WORKER_THREADS", default=64)
 
-if NBP_REDIS_URL:
-    CACHES = {"default": {"BACKEND": "django.core.cache.backends.redis.RedisCache", "LOCATION": NBP_REDIS_URL}}
-
 # --- generation --------------------------------------------------------------------------------------------------
 NBP_LEASE_SECONDS = env.int("NBP_LEASE_SECONDS", default=60)
 NBP_CALL_DEADLINE_SECONDS = env.float("NBP_CALL_DEADLINE_SECONDS", default=300.0)
 NBP_RETRY_BASE_SECONDS = env.float("NBP_RETRY_BASE_SECONDS", default=1.0)
 NBP_SHUTDOWN_GRACE_SECONDS = env.float("NBP_SHUTDOWN_GRACE_SECONDS", default=10.0)
 NBP_ACCOUNT_RUNNING_CAP = env.int("NBP_ACCOUNT_RUNNING_CAP", default=50)
+NBP_TEST_RUNNING_CAP = env.int("NBP_TEST_RUNNING_CAP", default=32)
 NBP_ACCOUNT_QUEUE_CAP = env.int("NBP_ACCOUNT_QUEUE_CAP", default=1000)
 NBP_LINK_SECONDS = env.int("NBP_LINK_SECONDS", default=3600)
 NBP_MAX_BODY_BYTES = env.int("NBP_MAX_BODY_BYTES", default=100 * 1024 * 1024)
 NBP_FETCH_ALLOW_HOSTS = env.list("NBP_FETCH_ALLOW_HOSTS", default=[])
 NBP_WAITING_THREADS = env.int("NBP_WAITING_THREADS", default=16)
+NBP_INTAKE_THREADS = env.int("NBP_INTAKE_THREADS", default=16)
 NBP_REQUESTS_PER_MINUTE = env.int("NBP_REQUESTS_PER_MINUTE", default=600)
 NBP_REFUSED_KEYS_PER_MINUTE = env.int("NBP_REFUSED_KEYS_PER_MINUTE", default=60)
 NBP_IDEMPOTENCY_DAYS = env.int("NBP_IDEMPOTENCY_DAYS", default=7)

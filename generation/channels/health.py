@@ -17,17 +17,21 @@ _MAX_RETRY_AFTER_SECONDS = 300.0
 _SUCCESS_GRAIN = timedelta(seconds=10)
 
 
-def note_success(channel_id: str, *, now: datetime) -> None:
+def note_success(channel_id: str, *, started_at: datetime, now: datetime) -> None:
     """A complete answer, a refusal included: the road works."""
     stale = Q(last_success_at=None) | Q(last_success_at__lt=now - _SUCCESS_GRAIN) | Q(failures_in_a_row__gt=0)
-    Channel.objects.filter(stale, pk=channel_id).update(failures_in_a_row=0, cool_until=None, last_success_at=now)
+    # A call that left before the latest error says nothing about the time after it.
+    newer = Q(last_error_at=None) | Q(last_error_at__lt=started_at)
+    row = Channel.objects.filter(pk=channel_id)
+    if not row.filter(stale, newer).update(failures_in_a_row=0, cool_until=None, last_success_at=now):
+        row.filter(stale).update(last_success_at=now)
 
 
 def note_error(channel_id: str, error: ChannelError, *, now: datetime) -> None:
     """An error or no answer. A request the upstream calls wrong says nothing about the road."""
     # The sandbox fails when a prompt asks it to: one customer's test must not close the road to the others.
     row = Channel.objects.filter(pk=channel_id).exclude(kind="sandbox")
-    if error.kind == "rejected" or not row.exists():
+    if error.kind in ("rejected", "interrupted") or not row.exists():
         return
     note = f"{error.kind}: {error.message}"[:500]
     if error.kind == "unauthorized":

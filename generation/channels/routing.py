@@ -13,6 +13,8 @@ from datetime import datetime
 
 MAX_ERRORS_PER_CHANNEL = 5
 MAX_UNKNOWNS = 3
+# The end of everything: no output is worth more calls than this, however they ended.
+MAX_ATTEMPTS = 20
 
 
 @dataclass(frozen=True, slots=True)

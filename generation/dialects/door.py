@@ -23,12 +23,23 @@ T = TypeVar("T")
 
 
 @functools.cache
-def _executor() -> ThreadPoolExecutor:
-    return ThreadPoolExecutor(settings.NBP_WAITING_THREADS, thread_name_prefix="door")
+def _executor(name: str) -> ThreadPoolExecutor:
+    """Creates may wait for the addresses of references; they have threads of their own, so that reads never do."""
+    size = settings.NBP_INTAKE_THREADS if name == "intake" else settings.NBP_WAITING_THREADS
+    return ThreadPoolExecutor(size, thread_name_prefix=name)
 
 
 async def in_thread(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
     """Run database work in the door's executor; its connection goes back before the answer does."""
+    return await _in("door", function, *args, **kwargs)
+
+
+async def in_intake_thread(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+    """The same for work that takes a request in."""
+    return await _in("intake", function, *args, **kwargs)
+
+
+async def _in(executor: str, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
 
     def work() -> T:
         try:
@@ -37,7 +48,7 @@ async def in_thread(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs)
             if not connection.in_atomic_block:
                 connection.close()
 
-    return await asyncio.get_running_loop().run_in_executor(_executor(), contextvars.copy_context().run, work)
+    return await asyncio.get_running_loop().run_in_executor(_executor(executor), contextvars.copy_context().run, work)
 
 
 def bearer(request: HttpRequest) -> str | None:

@@ -7,9 +7,11 @@ from datetime import datetime, timedelta
 from itertools import chain, zip_longest
 
 from django.conf import settings
-from django.db.models import Q
+from django.db.models import Min, Q, QuerySet
+from django.db.models.functions import Now
 
 from accounts.models import Account
+from accounts.transactions import write_transaction
 from generation.models import Output, State
 
 # A nudge that did not lead to a claim within this time is taken for lost.
@@ -20,30 +22,51 @@ _MAX_AT_ONCE = 500
 def due(*, account_id: uuid.UUID, now: datetime) -> list[uuid.UUID]:
     """Outputs of one account to nudge now, marked as nudged."""
     cap = Account.objects.values_list("running_cap", flat=True).get(pk=account_id)
-    return _take(account_id, cap if cap is not None else settings.NBP_ACCOUNT_RUNNING_CAP, now)
+    cap = cap if cap is not None else settings.NBP_ACCOUNT_RUNNING_CAP
+    return [each for mode in ("live", "test") for each in _take(account_id, mode, cap, now)]
 
 
 def due_everywhere(*, now: datetime) -> list[uuid.UUID]:
     """Outputs of all accounts to nudge now, one of each account in turn, marked as nudged."""
-    waiting = Output.objects.filter(_nudgeable(now)).values_list("account_id", flat=True).distinct()[:_MAX_AT_ONCE]
-    by_account = [due(account_id=account_id, now=now) for account_id in waiting]
+    waiting = Output.objects.filter(_nudgeable(now)).values("account_id").annotate(oldest=Min("next_run_at"))
+    accounts = waiting.order_by("oldest").values_list("account_id", flat=True)[:_MAX_AT_ONCE]
+    by_account = [due(account_id=account_id, now=now) for account_id in accounts]
     return [each for each in chain.from_iterable(zip_longest(*by_account)) if each is not None]
 
 
 def _nudgeable(now: datetime) -> Q:
     fresh = Q(nudged_at=None) | Q(nudged_at__lt=now - NUDGE_PATIENCE)
-    return fresh & Q(state=State.QUEUED, next_run_at__lte=now)
+    return fresh & Q(state=State.QUEUED, next_run_at__lte=Now())
 
 
-def _take(account_id: uuid.UUID, cap: int, now: datetime) -> list[uuid.UUID]:
-    busy = Output.objects.filter(account_id=account_id).filter(
+def _busy(mode: str, now: datetime) -> QuerySet[Output]:
+    """Outputs of a mode that run, or were nudged and will."""
+    return Output.objects.filter(
         Q(state__in=(State.LEASED, State.SENT))
-        | Q(state=State.QUEUED, nudged_at__gte=now - NUDGE_PATIENCE, next_run_at__lte=now)
+        | Q(state=State.QUEUED, nudged_at__gte=now - NUDGE_PATIENCE, next_run_at__lte=Now()),
+        mode=mode,
     )
-    free = min(cap - busy.count(), _MAX_AT_ONCE)
-    if free <= 0:
+
+
+def _free_places(account_id: uuid.UUID, mode: str, cap: int, now: datetime) -> int:
+    """Places of the account; test work of all accounts together leaves room for what is paid for."""
+    busy = _busy(mode, now)
+    places = min(cap - busy.filter(account_id=account_id).count(), _MAX_AT_ONCE)
+    if mode == "test" and places > 0:
+        places = min(places, settings.NBP_TEST_RUNNING_CAP - busy.count())
+    return places
+
+
+def _take(account_id: uuid.UUID, mode: str, cap: int, now: datetime) -> list[uuid.UUID]:
+    rows = Output.objects.filter(_nudgeable(now), account_id=account_id, mode=mode)
+    if not rows.exists():
         return []
-    rows = Output.objects.filter(_nudgeable(now), account_id=account_id).order_by("next_run_at", "id")
-    ids = list(rows.values_list("pk", flat=True)[:free])
-    Output.objects.filter(pk__in=ids, state=State.QUEUED).update(nudged_at=now)
+    places = _free_places(account_id, mode, cap, now)
+    if places <= 0:
+        return []
+    with write_transaction():
+        # Two that nudge at once share the rows instead of waiting for each other.
+        chosen = rows.order_by("next_run_at", "id").select_for_update(skip_locked=True)[:places]
+        ids = [row.pk for row in chosen.only("pk")]
+        Output.objects.filter(pk__in=ids, state=State.QUEUED).update(nudged_at=now)
     return ids

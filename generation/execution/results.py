@@ -1,115 +1,113 @@
-"""What the end of a call does to its attempt and its output: received, failed for free, or queued again."""
+"""What the end of a call does to its attempt and its output: received, failed for free, or queued again.
+
+Each end is one transaction, the output's row first and the attempt's after it.
+"""
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
+import logging
 import random
 import uuid
 from datetime import datetime
 
 from django.conf import settings
-from django.db.models.functions import Now
+from django.db import DatabaseError
 
 from accounts.transactions import write_transaction
-from generation import catalog, decoding, media, pricing, settlement
-from generation.channels import health, routing
-from generation.contract import Answer, ChannelError, SpooledImage, Usage
-from generation.execution.calls import pack_parts
+from generation import catalog, decoding, pricing, settlement
+from generation.channels import health, registry, routing
+from generation.contract import Answer, ChannelError, Usage
+from generation.execution import receiving
 from generation.execution.leases import Lease, requeue
-from generation.models import Attempt, Generation, Media, Output, State
+from generation.models import Attempt, Generation, State
 
+logger = logging.getLogger(__name__)
 REFUSED = ("content_refused", "The model refused this prompt or its picture ({reason}). Nothing was charged.")
 NO_IMAGE = ("no_image", "The model answered without an image ({reason}). Nothing was charged.")
+_MAX_WAIT_SECONDS = 300.0
 
 
-def _close_attempt(attempt: Attempt, *, now: datetime, **fields: object) -> None:
-    Attempt.objects.filter(pk=attempt.pk).update(
-        finished_at=now, latency_ms=int((now - attempt.started_at).total_seconds() * 1000), **fields
-    )
-
-
-def _estimated_cost(attempt: Attempt, generation: Generation, usage: Usage, *, has_image: bool) -> int:
+def cost_of(attempt: Attempt, generation: Generation, usage: Usage, *, has_image: bool) -> int:
+    """What the provider bills for an attempt; without an answer, what an image of the size asked for costs."""
     rates = catalog.cost_of(attempt.channel.kind, generation.image_model, at=attempt.started_at, lane=generation.lane)
     return pricing.cost(rates, usage=usage, image_size=generation.image_size, has_image=has_image)
 
 
 def answered(lease: Lease, attempt: Attempt, answer: Answer, *, now: datetime) -> None:
     """A complete answer came: an image is received and settled, a refusal or an empty answer ends for free."""
+    answer = receiving.cleaned(answer)
     generation = attempt.output.generation
-    health.note_success(str(attempt.channel_id), now=now)
-    cost = _estimated_cost(attempt, generation, answer.usage, has_image=answer.image is not None)
-    known = {
+    known: dict[str, object] = {
         "usage": dataclasses.asdict(answer.usage),
-        "cost_micros": cost,
+        "cost_micros": cost_of(attempt, generation, answer.usage, has_image=answer.image is not None),
         "finish_reason": answer.finish_reason[:40],
         "upstream_request_id": answer.upstream_request_id[:120],
     }
     if answer.image is None:
-        _close_attempt(attempt, now=now, status=Attempt.Status.OK, **known)
-        code, message = REFUSED if answer.finish == "refused" else NO_IMAGE
-        reason = answer.finish_reason or "no reason given"
-        settlement.fail(lease.output_id, code=code, message=message.format(reason=reason), now=now)
-        return
-    try:
-        if _receive(attempt, answer, answer.image, known, now=now):
-            settlement.succeed(lease.output_id, now=now)
-    except (decoding.Undecodable, OSError) as error:
-        # Broken bytes, or a disk that takes none: there is no image, and the upstream has perhaps billed one.
-        broken = ChannelError("unknown", f"the image could not be kept: {error}")
-        Attempt.objects.filter(pk=attempt.pk).update(**known)
-        errored(lease, attempt, broken, now=now)
+        _end_without_image(lease, attempt, answer, known, now)
+    else:
+        _keep_image(lease, attempt, answer, known, now)
 
 
-def _receive(attempt: Attempt, answer: Answer, image: SpooledImage, known: dict[str, object], *, now: datetime) -> bool:
-    """Store the image, then let the output own it. The first durable result wins, whoever holds the lease."""
-    decoded = decoding.verify_output(image.path)
-    name = media.output_name(attempt.output_id, image.sha256, decoded.mime_type)
-    media.store(name, image.path)
+def _end_without_image(lease: Lease, attempt: Attempt, answer: Answer, known: dict[str, object], now: datetime) -> None:
+    code, message = REFUSED if answer.finish == "refused" else NO_IMAGE
+    reason = answer.finish_reason or "no reason given"
     with write_transaction():
-        is_first = bool(
-            Output.objects.filter(pk=attempt.output_id, state__in=settlement.BEFORE_RECEIVED).update(
-                state=State.RECEIVED,
-                text=answer.text,
-                sources=[dataclasses.asdict(each) for each in answer.sources],
-                search_suggestions=answer.search_suggestions,
-                usage=known["usage"],
-                parts=pack_parts(answer.parts),
-                parts_channel_id=attempt.channel_id,
-                parts_upstream_model=attempt.upstream_model,
-            )
-        )
-        _close_attempt(attempt, now=now, status=Attempt.Status.OK, error_kind="", is_delivered=is_first, **known)
-        if is_first:
-            Media.objects.create(
-                output_id=attempt.output_id,
-                attempt=attempt,
-                storage_name=name,
-                mime_type=decoded.mime_type,
-                width=decoded.width,
-                height=decoded.height,
-                byte_count=decoded.byte_count,
-                sha256=image.sha256,
-                created_at=now,
-            )
-    return is_first
+        settlement.fail(lease.output_id, code=code, message=message.format(reason=reason), now=now)
+        receiving.close_attempt(attempt, now=now, status=Attempt.Status.OK, **known)
+    _note_success(attempt, now)
+
+
+def _keep_image(lease: Lease, attempt: Attempt, answer: Answer, known: dict[str, object], now: datetime) -> None:
+    try:
+        is_first = receiving.receive(attempt, answer, known, now=now)
+    except decoding.Undecodable as error:
+        Attempt.objects.filter(pk=attempt.pk).update(**known)
+        errored(lease, attempt, ChannelError("unknown", f"the image does not decode: {error}"), now=now)
+        return
+    except OSError as error:
+        # A disk that takes no image is our fault, not the channel's; what was made is lost and perhaps billed.
+        logger.exception("the image of output %s could not be stored", lease.output_id)
+        end_attempt(lease, attempt, ChannelError("unknown", f"the image could not be stored: {error}"), now=now)
+        return
+    if is_first:
+        settlement.succeed(lease.output_id, now=now)
+    _note_success(attempt, now)
+
+
+def _note_success(attempt: Attempt, now: datetime) -> None:
+    """The image is safe; a channel's record that cannot be written must not undo that."""
+    with contextlib.suppress(DatabaseError):
+        health.note_success(str(attempt.channel_id), started_at=attempt.started_at, now=now)
 
 
 def errored(lease: Lease, attempt: Attempt, error: ChannelError, *, now: datetime) -> None:
     """No image came. An answered error is free and tried again; no answer is perhaps billed, and the house pays."""
-    is_unknown = error.kind == "unknown"
-    generation = attempt.output.generation
+    health.note_error(str(attempt.channel_id), error, now=now)
+    end_attempt(lease, attempt, error, now=now)
+
+
+def end_attempt(lease: Lease, attempt: Attempt, error: ChannelError, *, now: datetime) -> None:
+    """Close an attempt that brought no image, and decide what becomes of its output, in one transaction."""
+    is_unknown = error.kind in ("unknown", "interrupted")
     fields: dict[str, object] = {
         "status": Attempt.Status.UNKNOWN if is_unknown else Attempt.Status.ERROR,
         "error_kind": error.kind,
         "upstream_status": error.status,
-        "upstream_message": error.message[:500],
+        "upstream_message": receiving.clean(error.message)[:500],
     }
     if is_unknown:
-        fields["cost_micros"] = _estimated_cost(attempt, generation, Usage(), has_image=True)
+        fields["cost_micros"] = cost_of(attempt, attempt.output.generation, Usage(), has_image=True)
     if error.upstream_request_id:
-        fields["upstream_request_id"] = error.upstream_request_id[:120]
-    _close_attempt(attempt, now=now, **fields)
-    health.note_error(str(attempt.channel_id), error, now=now)
+        fields["upstream_request_id"] = receiving.clean(error.upstream_request_id)[:120]
+    with write_transaction():
+        _move_on(lease, attempt, error, now=now)
+        receiving.close_attempt(attempt, now=now, **fields)
+
+
+def _move_on(lease: Lease, attempt: Attempt, error: ChannelError, *, now: datetime) -> None:
     if error.kind == "rejected":
         settlement.fail(
             lease.output_id,
@@ -119,54 +117,56 @@ def errored(lease: Lease, attempt: Attempt, error: ChannelError, *, now: datetim
             message="The provider does not accept this request. Nothing was charged.",
         )
         return
-    _again(lease, attempt, error, now=now)
-
-
-def _again(lease: Lease, attempt: Attempt, error: ChannelError, *, now: datetime) -> None:
-    """Queue the output again, or end it: canceled if that was asked, failed after too many unknowns."""
-    if Output.objects.filter(pk=lease.output_id, is_cancel_requested=True).exists():
-        cancel_returned(lease, now=now)
+    if error.kind == "unknown" and fail_after_unknowns(lease, now=now):
         return
-    if error.kind == "unknown" and fail_after_unknowns(lease.output_id, lease_number=lease.number, now=now):
-        return
-    is_road_shut = error.kind == "unauthorized"
-    error_count = (
-        Attempt.objects.filter(output_id=lease.output_id, channel_id=attempt.channel_id)
-        .exclude(status=Attempt.Status.OK)
-        .count()
-    )
-    delay = (
-        0.0
-        if is_road_shut
-        else routing.backoff_seconds(
-            error_count,
-            retry_after=error.retry_after_seconds,
-            base_seconds=settings.NBP_RETRY_BASE_SECONDS,
-            chance=random.random(),
-        )
-    )
-    requeue(lease, seconds=delay)
+    requeue(lease, seconds=_delay(attempt, error, now), now=now)
 
 
-def fail_after_unknowns(output_id: uuid.UUID, *, lease_number: int, now: datetime) -> bool:
-    """End an output whose calls went unanswered too often. False while it may be tried again."""
-    unknown_count = Attempt.objects.filter(output_id=output_id, status=Attempt.Status.UNKNOWN).count()
-    if unknown_count < routing.MAX_UNKNOWNS:
+def _delay(attempt: Attempt, error: ChannelError, now: datetime) -> float:
+    """Seconds until the next try: none where another road is open, else by the upstream's word or a growing wait."""
+    if error.kind in ("unauthorized", "interrupted"):
+        return 0.0
+    retry_after = min(error.retry_after_seconds or 0.0, _MAX_WAIT_SECONDS)
+    if retry_after and _another_is_ready(attempt, now):
+        return 0.0
+    earlier = Attempt.objects.filter(output_id=attempt.output_id, channel_id=attempt.channel_id)
+    return routing.backoff_seconds(
+        earlier.exclude(status=Attempt.Status.OK).count(),
+        retry_after=retry_after,
+        base_seconds=settings.NBP_RETRY_BASE_SECONDS,
+        chance=random.random(),
+    )
+
+
+def _another_is_ready(attempt: Attempt, now: datetime) -> bool:
+    """The channel cools down as long as its provider asked; another one need not wait for that."""
+    output = attempt.output
+    others = registry.candidates(output.mode, output.generation.image_model_id)
+    return any(each.pk != attempt.channel_id and (each.cool_until is None or each.cool_until <= now) for each in others)
+
+
+def fail_after_unknowns(lease: Lease, *, now: datetime) -> bool:
+    """End an output whose calls went unanswered too often, the one that ends now included. Else False."""
+    earlier = Attempt.objects.filter(output_id=lease.output_id, status=Attempt.Status.UNKNOWN, error_kind="unknown")
+    if earlier.exclude(lease_number=lease.number).count() + 1 < routing.MAX_UNKNOWNS:
         return False
     return settlement.fail(
-        output_id,
+        lease.output_id,
         code="upstream_no_answer",
         now=now,
-        lease_number=lease_number,
+        lease_number=lease.number,
         message="The provider did not answer completely, several times. Nothing was charged.",
     )
 
 
-def cancel_returned(lease: Lease, *, now: datetime) -> None:
-    """A cancellation that came while the call was out takes effect now that the call brought nothing."""
+def give_up(output_id: uuid.UUID, *, lease_number: int, now: datetime) -> None:
+    """A fault of ours that would come again each time: end the output for free, if nothing was sent."""
     with write_transaction():
-        back = Output.objects.filter(pk=lease.output_id, state=State.SENT, lease_number=lease.number).update(
-            state=State.QUEUED, next_run_at=Now()
+        settlement.fail(
+            output_id,
+            code="internal_error",
+            message="This service could not run the request. Nothing was charged.",
+            now=now,
+            states=(State.QUEUED, State.LEASED),
+            lease_number=lease_number,
         )
-        if back:
-            settlement.cancel_output(lease.output_id, now=now)

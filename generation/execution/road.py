@@ -10,13 +10,14 @@ import hmac
 import logging
 import uuid
 from collections import Counter
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 
 from django.conf import settings
-from django.db import DatabaseError, connection
+from django.db import InterfaceError, OperationalError, connection
 
 from accounts.sealed import SealBroken
-from accounts.transactions import forbid_transaction
+from accounts.transactions import forbid_transaction, write_transaction
 from generation import settlement
 from generation.channels import registry, routing
 from generation.channels.models import Channel
@@ -26,10 +27,14 @@ from generation.execution import results
 from generation.execution.calls import call_for
 from generation.execution.dispatch import due
 from generation.execution.leases import HEARTBEAT, Lease, claim, requeue, send
-from generation.models import Attempt, Output, State
+from generation.models import Attempt, Output
 
 logger = logging.getLogger(__name__)
 _LOOP_MARGIN_SECONDS = 10.0
+UNAVAILABLE = (
+    "upstream_unavailable",
+    "No channel could make this image, after all the tries it is worth. Nothing was charged.",
+)
 
 
 def run(output_id: uuid.UUID) -> list[uuid.UUID]:
@@ -37,30 +42,19 @@ def run(output_id: uuid.UUID) -> list[uuid.UUID]:
     lease = claim(output_id)
     if lease is None:
         return []
-    HEARTBEAT.hold(output_id)
+    HEARTBEAT.hold(lease)
     try:
         return _run(lease)
-    except DatabaseError:
+    except (OperationalError, InterfaceError):
         # The sweeper finds the output when its lease has ended, and the database may be back by then.
         raise
     except Exception:
         logger.exception("output %s cannot be run", output_id)
-        _give_up(lease)
+        # Once something was sent, the attempt is unknown and the sweeper's; before that, the output ends here for free.
+        results.give_up(lease.output_id, lease_number=lease.number, now=_now())
         return []
     finally:
-        HEARTBEAT.drop(output_id)
-
-
-def _give_up(lease: Lease) -> None:
-    """A fault of ours that would come again each time: end the output for free. Once sent, its attempt is unknown."""
-    settlement.fail(
-        lease.output_id,
-        code="internal_error",
-        message="This service could not run the request. Nothing was charged.",
-        now=_now(),
-        states=(State.LEASED,),
-        lease_number=lease.number,
-    )
+        HEARTBEAT.drop(lease)
 
 
 def _now() -> datetime:
@@ -81,27 +75,26 @@ def _choose(lease: Lease, output: Output) -> Channel | None:
     """The channel to call now; None if the output was made to wait or ended."""
     now = _now()
     channels = registry.candidates(output.mode, output.generation.image_model_id)
-    errors = Counter(
-        str(channel_id)
-        for channel_id in Attempt.objects.filter(output=output, status=Attempt.Status.ERROR).values_list(
-            "channel_id", flat=True
-        )
-    )
     options = [routing.Candidate(str(row.pk), row.priority, row.cool_until) for row in channels]
-    choice = routing.choose(options, errors, now=now)
+    choice = routing.choose(options, _errors(output, channels), now=now)
     if choice.channel_id is not None:
         return next(row for row in channels if str(row.pk) == choice.channel_id)
-    if choice.wait_until is not None:
-        requeue(lease, seconds=max(0.05, (choice.wait_until - now).total_seconds()))
-        return None
-    settlement.fail(
-        lease.output_id,
-        code="upstream_unavailable",
-        now=now,
-        lease_number=lease.number,
-        message="No channel could make this image, after all the tries it is worth. Nothing was charged.",
-    )
+    with write_transaction():
+        if choice.wait_until is not None:
+            requeue(lease, seconds=max(0.05, (choice.wait_until - now).total_seconds()), now=now)
+        else:
+            settlement.fail(
+                lease.output_id, code=UNAVAILABLE[0], message=UNAVAILABLE[1], now=now, lease_number=lease.number
+            )
     return None
+
+
+def _errors(output: Output, channels: Sequence[Channel]) -> Mapping[str, int]:
+    """Answered errors by channel; every attempt counts for every channel once there were too many in all."""
+    rows = list(Attempt.objects.filter(output=output).values_list("channel_id", "status"))
+    if len(rows) >= routing.MAX_ATTEMPTS:
+        return {str(channel.pk): routing.MAX_ATTEMPTS for channel in channels}
+    return Counter(str(channel_id) for channel_id, status in rows if status == Attempt.Status.ERROR)
 
 
 def _prompt_hash(output: Output) -> str:
@@ -146,8 +139,10 @@ def _call(channel: Channel, call: Call) -> Answer:
         return loop.run(
             adapter.generate(call, credentials), timeout_seconds=call.deadline_seconds + _LOOP_MARGIN_SECONDS
         )
-    except (loop.CallCanceled, TimeoutError) as error:
-        raise ChannelError("unknown", f"the call was broken off here: {type(error).__name__}") from error
+    except loop.CallCanceled as error:
+        raise ChannelError("interrupted", "the call was broken off here, because the process stops") from error
+    except TimeoutError as error:
+        raise ChannelError("unknown", "the call did not end by its deadline") from error
     except ChannelError:
         raise
     except Exception as error:

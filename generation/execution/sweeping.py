@@ -12,27 +12,35 @@ from datetime import datetime, timedelta
 from functools import partial
 
 from django.conf import settings
+from django.db.models import F, Q
 from django.db.models.functions import Now
 
 from accounts.transactions import write_transaction
 from generation import media, settlement
+from generation.contract import Usage
 from generation.execution.dispatch import due_everywhere
-from generation.execution.results import fail_after_unknowns
+from generation.execution.leases import HEARTBEAT, Lease, forgotten_after, requeue
+from generation.execution.results import cost_of, fail_after_unknowns, give_up
 from generation.models import Attempt, IdempotencyKey, Output, State
 
 logger = logging.getLogger(__name__)
 _LIMIT = 500
 _FINISH_PATIENCE = timedelta(seconds=5)
 _SPOOL_AGE = timedelta(hours=2)
+_SETTLE_AGAIN = timedelta(seconds=30)
+_MAX_STRANDED = 5
 
 
 def sweep(*, now: datetime) -> list[uuid.UUID]:
     """Mend what is stranded and answer the outputs to nudge."""
-    _free_unsent()
+    HEARTBEAT.catch_up()
+    for output_id, lease_number in _unsent():
+        _apart(output_id, partial(_free, output_id, lease_number, now))
     for output_id, lease_number in _unanswered():
-        _apart(output_id, partial(_end_unanswered, output_id, lease_number, now))
-    for output_id in _received(now):
+        _apart(output_id, partial(_end_unanswered, Lease(output_id, lease_number), now))
+    for output_id in _received():
         _apart(output_id, partial(settlement.succeed, output_id, now=now))
+    _end_forgotten_attempts(now)
     return due_everywhere(now=now)
 
 
@@ -44,48 +52,75 @@ def _apart(output_id: uuid.UUID, mend: Callable[[], object]) -> None:
         logger.exception("output %s could not be mended", output_id)
 
 
-def _free_unsent() -> None:
-    """Leased and never sent: nothing went out, so it is free to run again."""
-    Output.objects.filter(state=State.LEASED, lease_until__lt=Now()).update(
-        state=State.QUEUED, next_run_at=Now(), nudged_at=None, lease_until=None
-    )
+def _expired(state: State) -> list[tuple[uuid.UUID, int]]:
+    rows = Output.objects.filter(state=state, lease_until__lt=Now()).order_by("lease_until")
+    return list(rows.values_list("pk", "lease_number")[:_LIMIT])
+
+
+def _unsent() -> list[tuple[uuid.UUID, int]]:
+    """Leased by a worker that is gone before it sent anything."""
+    return _expired(State.LEASED)
+
+
+def _free(output_id: uuid.UUID, lease_number: int, now: datetime) -> None:
+    """Nothing went out, so it is free to run again; what strands again and again is a fault of ours."""
+    stranded = Output.objects.filter(pk=output_id, state=State.LEASED, lease_number=lease_number, lease_until__lt=Now())
+    with write_transaction():
+        if not stranded.update(stranded_count=F("stranded_count") + 1):
+            return
+        requeue(Lease(output_id, lease_number), seconds=0, now=now)
+    if Output.objects.filter(pk=output_id, stranded_count__gte=_MAX_STRANDED).exists():
+        give_up(output_id, lease_number=lease_number, now=now)
 
 
 def _unanswered() -> list[tuple[uuid.UUID, int]]:
     """Sent by a worker that is gone."""
-    rows = Output.objects.filter(state=State.SENT, lease_until__lt=Now()).order_by("lease_until")
-    return list(rows.values_list("pk", "lease_number")[:_LIMIT])
+    return _expired(State.SENT)
 
 
-def _end_unanswered(output_id: uuid.UUID, lease_number: int, now: datetime) -> None:
-    """The attempt is unknown, the output queued again, or failed after too many."""
-    _end_attempt(output_id, lease_number, now)
-    if not fail_after_unknowns(output_id, lease_number=lease_number, now=now):
-        _requeue(output_id, lease_number, now)
+def _end_unanswered(lease: Lease, now: datetime) -> None:
+    """The attempt is unknown, the output queued again or failed. A lease just extended is left alone."""
+    rows = Output.objects.filter(pk=lease.output_id, state=State.SENT, lease_number=lease.number)
+    with write_transaction():
+        if not rows.filter(lease_until__lt=Now()).update(lease_until=None):
+            return
+        if not fail_after_unknowns(lease, now=now):
+            requeue(lease, seconds=0, now=now)
+        attempts = Attempt.objects.filter(output_id=lease.output_id, lease_number=lease.number)
+        for attempt in attempts.filter(status=Attempt.Status.SENT).select_related(
+            "channel", "output__generation__image_model"
+        ):
+            _end_attempt(attempt, now)
 
 
-def _end_attempt(output_id: uuid.UUID, lease_number: int, now: datetime) -> None:
-    Attempt.objects.filter(output_id=output_id, lease_number=lease_number, status=Attempt.Status.SENT).update(
+def _end_attempt(attempt: Attempt, now: datetime) -> None:
+    Attempt.objects.filter(pk=attempt.pk, status=Attempt.Status.SENT).update(
         status=Attempt.Status.UNKNOWN,
         error_kind="unknown",
         finished_at=now,
+        cost_micros=cost_of(attempt, attempt.output.generation, Usage(), has_image=True),
         upstream_message="the worker that made this call is gone",
     )
 
 
-def _requeue(output_id: uuid.UUID, lease_number: int, now: datetime) -> None:
-    with write_transaction():
-        back = Output.objects.filter(
-            pk=output_id, state=State.SENT, lease_number=lease_number, lease_until__lt=Now()
-        ).update(state=State.QUEUED, next_run_at=Now(), nudged_at=None, lease_until=None)
-        if back and Output.objects.filter(pk=output_id, is_cancel_requested=True).exists():
-            settlement.cancel_output(output_id, now=now)
+def _end_forgotten_attempts(now: datetime) -> None:
+    """Calls of dead workers whose outputs were ended by somebody else meanwhile."""
+    old = Attempt.objects.filter(status=Attempt.Status.SENT, started_at__lt=now - forgotten_after())
+    forgotten = old.filter(~Q(output__state=State.SENT) | ~Q(output__lease_number=F("lease_number")))
+    for attempt in forgotten.select_related("channel", "output__generation__image_model")[:_LIMIT]:
+        _end_attempt(attempt, now)
 
 
-def _received(now: datetime) -> list[uuid.UUID]:
-    """The image is stored and the settlement was cut off: it is settled without another call."""
-    stale = Output.objects.filter(state=State.RECEIVED, media__created_at__lt=now - _FINISH_PATIENCE)
-    return list(stale.order_by("media__created_at").values_list("pk", flat=True)[:_LIMIT])
+def _received() -> list[uuid.UUID]:
+    """The image is stored and the settlement was cut off: it is settled without another call.
+
+    Each is tried again only after a while, so that one that cannot be settled does not keep the others waiting.
+    """
+    cut_off = Output.objects.filter(state=State.RECEIVED, media__created_at__lt=Now() - _FINISH_PATIENCE)
+    rows = cut_off.filter(Q(lease_until=None) | Q(lease_until__lt=Now())).order_by("lease_until", "pk")
+    found = list(rows.values_list("pk", flat=True)[:_LIMIT])
+    Output.objects.filter(pk__in=found, state=State.RECEIVED).update(lease_until=Now() + _SETTLE_AGAIN)
+    return found
 
 
 def purge(*, now: datetime) -> None:

@@ -107,6 +107,7 @@ class Output(models.Model):
     state = models.CharField(max_length=9, choices=State, default=State.QUEUED)
     next_run_at = models.DateTimeField()
     nudged_at = models.DateTimeField(null=True)
+    stranded_count = models.PositiveIntegerField(default=0, help_text="Leases that ended with nothing sent.")
     lease_number = models.PositiveIntegerField(default=0)
     lease_owner = models.CharField(max_length=36, blank=True, default="")
     lease_until = models.DateTimeField(null=True)

@@ -2,11 +2,21 @@
 
 from generation.queries.catalogue import image_models
 from generation.queries.channels import live_is_open
-from generation.queries.generations import find, finished, generation_of, media_by_link, media_of, outcome, outcomes
-from generation.queries.money import budget, charges_of, statement, usage, wallet
+from generation.queries.generations import (
+    find,
+    finished,
+    generation_of,
+    media_by_link,
+    media_of,
+    outcome,
+    outcomes,
+    progress,
+)
+from generation.queries.money import ENTRY_KINDS, budget, charges_of, statement, usage, wallet
 from generation.queries.pages import Page
 
 __all__ = [
+    "ENTRY_KINDS",
     "Page",
     "budget",
     "charges_of",
@@ -19,6 +29,7 @@ __all__ = [
     "media_of",
     "outcome",
     "outcomes",
+    "progress",
     "statement",
     "usage",
     "wallet",

@@ -6,7 +6,7 @@ import uuid
 from collections.abc import Sequence
 from typing import Any
 
-from django.db.models import QuerySet
+from django.db.models import Count, QuerySet
 
 from accounts.authentication import Requester
 from accounts.identifiers import parse_public_id
@@ -117,6 +117,12 @@ def _attempt(row: Attempt) -> dict[str, Any]:
         "started_at": row.started_at,
         "finished_at": row.finished_at,
     }
+
+
+def progress(generation_id: uuid.UUID) -> tuple[str, int, int]:
+    """What changes while a generation runs, in one small query: status, unfinished outputs, attempts."""
+    counted = Generation.objects.annotate(attempt_count=Count("outputs__attempts"))
+    return counted.values_list("status", "open_count", "attempt_count").get(pk=generation_id)
 
 
 def finished(generation_ids: Sequence[uuid.UUID]) -> list[uuid.UUID]:

@@ -12,6 +12,7 @@ from accounts.authentication import Requester
 from accounts.identifiers import parse_public_id, public_id
 from accounts.ledger import queries as ledger_queries
 from accounts.ledger.models import Entry
+from accounts.ledger.postings import KINDS
 from generation.contract import Refusal
 from generation.models import Charge
 from generation.queries.pages import Page
@@ -55,6 +56,9 @@ def statement(requester: Requester, *, limit: int, cursor: str = "", kind: str =
     found = list(rows[: limit + 1])
     page = [_entry(row) for row in found[:limit]]
     return Page(page, page[-1]["id"] if len(found) > limit else "")
+
+
+ENTRY_KINDS = tuple(KINDS)
 
 
 def _entry_number(cursor: str) -> int:

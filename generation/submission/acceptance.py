@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -9,10 +10,12 @@ from datetime import datetime, timedelta
 
 from django.conf import settings
 from django.db import IntegrityError
+from django.db.models.functions import Now
 
 from accounts.authentication import Requester
 from accounts.identifiers import new_uuid, parse_public_id
 from accounts.ledger import operations
+from accounts.ledger import queries as ledger_queries
 from accounts.ledger.budgets import BudgetExceeded
 from accounts.models import Account
 from accounts.money import usd
@@ -25,6 +28,8 @@ from generation.execution import due
 from generation.fingerprints import fingerprint
 from generation.models import LIVE_STATES, Generation, IdempotencyKey, Output, Reference
 from generation.submission.plans import Plan, Quote, find_model, plan
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +67,8 @@ def accept(requester: Requester, request: GenerationRequest, *, now: datetime, i
     if known is not None:
         return Accepted(known, is_replay=True)
     _check_channel(requester, found.image_model.name)
-    plan(requester, request, found, now=now)
+    first_look = plan(requester, request, found, now=now)
+    _check_funds(requester, first_look.quote_micros * request.n)
     prepared = references.prepare(requester, request.references)
     first_size = (prepared[0].width, prepared[0].height) if prepared else None
     settled = plan(requester, request, found, now=now, first_size=first_size)
@@ -80,8 +86,16 @@ def accept(requester: Requester, request: GenerationRequest, *, now: datetime, i
         if known is None:
             raise
         return Accepted(known, is_replay=True)
-    tasks.nudge(due(account_id=requester.account.pk, now=now))
+    _nudge(requester, now)
     return Accepted(generation.pk)
+
+
+def _nudge(requester: Requester, now: datetime) -> None:
+    """The request is accepted whatever happens here: what is not nudged now, the sweeper nudges."""
+    try:
+        tasks.nudge(due(account_id=requester.account.pk, now=now))
+    except Exception:
+        logger.exception("could not nudge; the sweeper will")
 
 
 def cancel(requester: Requester, generation_id: str, *, now: datetime) -> uuid.UUID:
@@ -189,7 +203,7 @@ def _save(requester: Requester, generation: Generation, files: Sequence[Referenc
                 api_key=requester.api_key,
                 mode=requester.mode,
                 index=index,
-                next_run_at=now,
+                next_run_at=Now(),
                 quote_micros=per_image,
                 created_at=now,
             )
@@ -209,12 +223,22 @@ def _hold(requester: Requester, amounts: dict[uuid.UUID, int], now: datetime) ->
     except BudgetExceeded:
         raise Refusal("payment", "budget_exceeded", "This API key's budget does not cover this request.") from None
     except operations.InsufficientFunds:
-        total = usd(sum(priced.values()))
-        raise Refusal(
-            "payment",
-            "insufficient_credit",
-            f"The {requester.mode} wallet does not cover this request: it may cost up to {total}.",
-        ) from None
+        raise _insufficient(requester, sum(priced.values())) from None
+
+
+def _check_funds(requester: Requester, total_micros: int) -> None:
+    """A look before strangers are waited for; the hold decides."""
+    wallet = ledger_queries.wallet_of(requester.account.pk, requester.mode)
+    if wallet.available_micros < total_micros:
+        raise _insufficient(requester, total_micros)
+
+
+def _insufficient(requester: Requester, total_micros: int) -> Refusal:
+    return Refusal(
+        "payment",
+        "insufficient_credit",
+        f"The {requester.mode} wallet does not cover this request: it may cost up to {usd(total_micros)}.",
+    )
 
 
 def _check_load(requester: Requester) -> None:

@@ -553,7 +553,7 @@ def test_fields_from_the_future_do_no_harm(call: Call) -> None:
         ("401", "unauthorized"),
         ("402", "unauthorized"),
         ("403", "unauthorized"),
-        ("404", "unauthorized"),
+        ("404", "failed"),
         ("429", "busy"),
         ("500", "failed"),
         ("502", "failed"),

@@ -57,7 +57,10 @@ FAULTS: dict[str, tuple[Callable[[Output], Any], str]] = {
         lambda o: Generation.objects.update(succeeded_count=2),
         "does not agree with its outputs",
     ),
-    "an attempt is still out": (lambda o: Attempt.objects.update(status="sent"), "is still out"),
+    "an attempt is still out": (
+        lambda o: Attempt.objects.update(status="sent", started_at=datetime(2026, 1, 1, tzinfo=UTC)),
+        "is still out",
+    ),
     "an image is gone": (lambda o: default_storage.delete(Media.objects.get().storage_name), "is gone"),
     "an image has changed": (_spoil_file, "has changed"),
     "nothing was delivered": (lambda o: Attempt.objects.update(is_delivered=False), "has 0 delivered attempts"),

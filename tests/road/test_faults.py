@@ -7,9 +7,11 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
+from django.db import DataError, OperationalError
 from django.db.models.functions import Now
 
 from accounts.ledger.models import Entry, Hold
+from accounts.transactions import write_transaction
 from generation import execution, settlement, submission, tasks
 from generation.contract import Answer, ChannelError, GenerationRequest
 from generation.execution import leases, results, road
@@ -119,7 +121,8 @@ def test_a_zombie_finds_the_fence_closed(alice: Any, queue: Any) -> None:
     )
     assert leases.send(lease, late) is False
     assert Attempt.objects.count() == 0
-    leases.requeue(other, seconds=0)
+    with write_transaction():
+        leases.requeue(other, seconds=0, now=datetime.now(UTC))
     queue.run_to_the_end()
 
 
@@ -179,6 +182,12 @@ def test_two_answers_for_one_output_are_one_charge(alice: Any, queue: Any) -> No
     assert sorted(Attempt.objects.values_list("status", "is_delivered")) == [("ok", False), ("ok", True)]
 
 
+def _let_settle() -> None:
+    """As if the patience with a settlement that was cut off had passed."""
+    Media.objects.update(created_at=datetime.now(UTC) - timedelta(seconds=6))
+    Output.objects.filter(state="received").update(lease_until=None)
+
+
 def test_a_crash_between_storing_and_settling_settles_without_another_call(
     alice: Any, queue: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -188,7 +197,7 @@ def test_a_crash_between_storing_and_settling_settles_without_another_call(
         queue.run()
     output.refresh_from_db()
     assert output.state == "received"
-    Media.objects.update(created_at=datetime.now(UTC) - timedelta(seconds=6))
+    _let_settle()
     tasks.sweep()
     output.refresh_from_db()
     assert output.state == "succeeded"
@@ -209,7 +218,7 @@ def test_a_crash_inside_the_settlement_rolls_back_and_settles_once(
     output.refresh_from_db()
     assert (output.state, Charge.objects.count(), Hold.objects.get().state) == ("received", 0, "open")
     assert Entry.objects.filter(kind="capture").count() == 0
-    Media.objects.update(created_at=datetime.now(UTC) - timedelta(seconds=6))
+    _let_settle()
     tasks.sweep()
     output.refresh_from_db()
     assert (output.state, Charge.objects.count()) == ("succeeded", 1)
@@ -254,7 +263,7 @@ def test_one_row_that_cannot_be_mended_does_not_keep_the_others(
     with monkeypatch.context() as patch:
         patch.setattr(settlement, "succeed", lambda *args, **kwargs: False)
         queue.run()
-    Media.objects.update(created_at=datetime.now(UTC) - timedelta(seconds=6))
+    _let_settle()
     real = settlement.succeed
 
     def poisoned(output_id: uuid.UUID, **kwargs: Any) -> bool:
@@ -266,6 +275,7 @@ def test_one_row_that_cannot_be_mended_does_not_keep_the_others(
         patch.setattr(settlement, "succeed", poisoned)
         tasks.sweep()
     assert list(Charge.objects.values_list("output_id", flat=True)) == [second.pk]
+    _let_settle()
     tasks.sweep()
     assert Charge.objects.count() == 2
 
@@ -280,6 +290,187 @@ def test_a_secret_that_cannot_be_opened_shuts_the_channel_and_not_the_road(alice
     broken.refresh_from_db()
     assert output.state == "succeeded"
     assert "cannot be opened" in broken.disabled_reason
+
+
+def test_a_cancellation_that_meets_an_output_on_its_way_back_is_not_lost(
+    alice: Any, queue: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    output = _accept(alice)
+    lease, attempt = _send(output)
+    real = leases.requeue
+
+    def cancel_first(*args: Any, **kwargs: Any) -> bool:
+        Output.objects.filter(pk=output.pk).update(is_cancel_requested=True)
+        return real(*args, **kwargs)
+
+    monkeypatch.setattr(results, "requeue", cancel_first)
+    results.errored(lease, attempt, ChannelError("busy", "503", status=503), now=datetime.now(UTC))
+    output.refresh_from_db()
+    assert (output.state, Hold.objects.get().state) == ("canceled", "released")
+
+
+def test_a_refusal_and_its_attempt_end_together(alice: Any, queue: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A crash between the two would call again, and pay again, for a prompt that was refused."""
+    from generation.execution import receiving
+
+    output = _accept(alice, "sandbox:refuse")
+
+    def crash(*args: object, **kwargs: object) -> None:
+        raise RuntimeError("power cut")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(receiving, "close_attempt", crash)
+        queue.run()
+    output.refresh_from_db()
+    assert (output.state, Attempt.objects.get().status) == ("sent", "sent")
+    _expire(output)
+    queue.run_to_the_end()
+    assert list(Attempt.objects.order_by("number").values_list("status", flat=True)) == ["unknown", "ok"]
+
+
+def test_a_provider_that_asks_for_a_day_gets_five_minutes(alice: Any, queue: Any) -> None:
+    output = _accept(alice)
+    lease, attempt = _send(output)
+    error = ChannelError("busy", "429", status=429, retry_after_seconds=86_400)
+    results.errored(lease, attempt, error, now=datetime.now(UTC))
+    output.refresh_from_db()
+    assert output.next_run_at - datetime.now(UTC) <= timedelta(seconds=301)
+    queue.run_to_the_end()
+
+
+def test_text_a_database_does_not_take_is_cleaned(alice: Any, queue: Any) -> None:
+    import dataclasses
+
+    output = _accept(alice)
+    lease, attempt = _send(output)
+    answer = dataclasses.replace(
+        _drawn(output), text="a\x00b\ud800c", search_suggestions="\x00", finish_reason="ST\x00OP"
+    )
+    results.answered(lease, attempt, answer, now=datetime.now(UTC))
+    output.refresh_from_db()
+    assert (output.state, output.text) == ("succeeded", "ab?c")
+
+
+def test_a_size_the_operator_takes_away_still_settles_what_is_out(alice: Any, queue: Any) -> None:
+    from generation.models import ImageModel
+
+    output = _accept(alice, "sandbox:wrong-size")
+    ImageModel.objects.filter(name="gemini-3-pro-image").update(sizes=["1K"])
+    queue.run()
+    output.refresh_from_db()
+    assert output.state == "succeeded"
+
+
+def test_a_fault_before_sending_ends_the_output_instead_of_looping(
+    alice: Any, queue: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    output = _accept(alice)
+
+    def fault(*args: object, **kwargs: object) -> None:
+        raise DataError("value too long")
+
+    monkeypatch.setattr(road, "send", fault)
+    queue.run()
+    output.refresh_from_db()
+    assert (output.state, output.error_code, Hold.objects.get().state) == ("failed", "internal_error", "released")
+
+
+def test_what_strands_again_and_again_ends_for_free(alice: Any, queue: Any) -> None:
+    output = _accept(alice)
+    for _ in range(5):
+        Output.objects.filter(pk=output.pk).update(next_run_at=Now())
+        assert leases.claim(output.pk) is not None
+        _expire(output)
+        tasks.sweep()
+    output.refresh_from_db()
+    assert (output.state, output.error_code, Hold.objects.get().state) == ("failed", "internal_error", "released")
+
+
+def test_our_own_restarts_do_not_use_up_an_outputs_tries(alice: Any, queue: Any) -> None:
+    output = _accept(alice)
+    for _ in range(4):
+        Output.objects.filter(pk=output.pk).update(next_run_at=Now())
+        lease, attempt = _send(output)
+        results.errored(lease, attempt, ChannelError("interrupted", "the process stops"), now=datetime.now(UTC))
+    queue.run_to_the_end()
+    output.refresh_from_db()
+    assert output.state == "succeeded"
+    assert Attempt.objects.filter(status="unknown").count() == 4
+
+
+def test_there_is_an_end_to_all_tries(alice: Any, queue: Any) -> None:
+    output = _accept(alice)
+    for _ in range(20):
+        Output.objects.filter(pk=output.pk).update(next_run_at=Now())
+        lease, attempt = _send(output)
+        results.errored(lease, attempt, ChannelError("interrupted", "the process stops"), now=datetime.now(UTC))
+    queue.run_to_the_end()
+    output.refresh_from_db()
+    assert (output.state, output.error_code) == ("failed", "upstream_unavailable")
+
+
+def test_a_forgotten_attempt_is_closed(alice: Any, queue: Any) -> None:
+    output = _accept(alice)
+    _, attempt = _send(output)
+    with write_transaction():
+        settlement.fail(output.pk, code="no_image", message="late", now=datetime.now(UTC))
+    tasks.sweep()
+    assert Attempt.objects.get(pk=attempt.pk).status == "sent"
+    Attempt.objects.update(started_at=datetime(2026, 1, 1, tzinfo=UTC))
+    tasks.sweep()
+    assert Attempt.objects.get(pk=attempt.pk).status == "unknown"
+
+
+def test_a_nudge_that_fails_does_not_undo_an_acceptance(
+    alice: Any, queue: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from generation.submission import acceptance
+
+    def fault(**kwargs: object) -> None:
+        raise OperationalError("deadlock detected")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(acceptance, "due", fault)
+        output = _accept(alice)
+    assert output.state == "queued"
+    queue.run_to_the_end()
+
+
+def test_many_cancellations_and_many_workers_do_not_wait_for_each_other(alice: Any, queue: Any) -> None:
+    import threading
+
+    from django.db import connection
+
+    faults: list[Exception] = []
+    for _ in range(4):
+        generation = _accept(alice, "sandbox:refuse", n=8).generation
+        ids = list(generation.outputs.values_list("pk", flat=True))
+
+        def work(mine: list[uuid.UUID]) -> None:
+            try:
+                for each in mine:
+                    execution.run(each)
+            except Exception as fault:
+                faults.append(fault)
+            finally:
+                connection.close()
+
+        def cancel(target: Generation = generation) -> None:
+            try:
+                submission.cancel(alice.requester(), target.public_id, now=datetime.now(UTC))
+            except Exception as fault:
+                faults.append(fault)
+            finally:
+                connection.close()
+
+        threads = [threading.Thread(target=work, args=(ids[start::3],)) for start in range(3)]
+        threads.append(threading.Thread(target=cancel))
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    assert faults == []
+    queue.run_to_the_end()
 
 
 def test_ten_sweepers_do_what_one_does(alice: Any, queue: Any) -> None:

@@ -9,6 +9,7 @@ import pytest
 from django.db import DatabaseError, transaction
 
 from accounts.ledger.models import Entry, Hold, Wallet
+from accounts.transactions import write_transaction
 from generation import media, submission
 from generation.contract import GenerationRequest
 from generation.models import Attempt, Charge, Generation, Media, Output
@@ -55,7 +56,8 @@ def test_running_it_again_changes_nothing(alice: Any, queue: Any) -> None:
     output = generation.outputs.get()
     assert execution.run(output.pk) == []
     assert settlement.succeed(output.pk, now=datetime.now(UTC)) is False
-    assert settlement.fail(output.pk, code="x", message="x", now=datetime.now(UTC)) is False
+    with write_transaction():
+        assert settlement.fail(output.pk, code="x", message="x", now=datetime.now(UTC)) is False
     assert list(Entry.objects.values_list("pk", flat=True)) == before
 
 
@@ -117,7 +119,8 @@ def test_partial_success_is_success_with_failed_outputs(alice: Any, queue: Any) 
     from generation import execution, settlement
 
     execution.run(first.pk)
-    settlement.fail(second.pk, code="no_image", message="none", now=datetime.now(UTC))
+    with write_transaction():
+        settlement.fail(second.pk, code="no_image", message="none", now=datetime.now(UTC))
     good.refresh_from_db()
     assert (good.status, good.succeeded_count, good.failed_count, good.price_micros) == ("succeeded", 1, 1, PRICE)
 

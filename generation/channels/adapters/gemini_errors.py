@@ -21,7 +21,7 @@ MESSAGE_CHARACTERS = 500
 LONGEST_RETRY_AFTER_SECONDS = 86_400.0
 BUSY_STATUSES = frozenset({429, 503})
 # The upstream gave up on the request or asks for it again: a failure of its own, although it says 4xx.
-TRANSIENT_STATUSES = frozenset({408, 409, 425, 499})
+TRANSIENT_STATUSES = frozenset({404, 408, 409, 425, 499})
 REQUEST_STATUSES = frozenset({400, 413, 415, 422})
 
 

@@ -133,4 +133,10 @@ def bad_request() -> JsonResponse:
 
 def fault() -> JsonResponse:
     """A fault of ours, without its details."""
-    return plain(Refusal("fault", "internal_error", "Something went wrong here. Nothing was charged for this request."))
+    return plain(
+        Refusal(
+            "fault",
+            "internal_error",
+            "Something went wrong here. Before you repeat a create, look whether it was accepted.",
+        )
+    )

@@ -13,7 +13,7 @@ from generation import queries, submission
 from generation.contract import Refusal
 from generation.dialects.native import answers, schemas, translate
 from generation.dialects.native.bodies import read_request
-from generation.dialects.native.views import ERRORS, NativeView, limit_of
+from generation.dialects.native.views import ERRORS, NativeView, choice_of, limit_of
 
 
 class QuoteView(NativeView):
@@ -74,7 +74,7 @@ class LedgerView(NativeView):
             self.requester,
             limit=limit_of(request),
             cursor=request.query_params.get("cursor", ""),
-            kind=request.query_params.get("kind", "")[:20],
+            kind=choice_of(request, "kind", queries.ENTRY_KINDS),
         )
         return Response(translate.render_list(list(page.data), page.next_cursor))
 

@@ -131,6 +131,6 @@ class GenerationCreateSchema(StrictSerializer):
     def validate_metadata(self, value: dict[str, str]) -> dict[str, str]:
         if len(value) > 20 or any(len(name) > 64 for name in value):
             raise serializers.ValidationError("At most 20 names of at most 64 characters.")
-        if any("\x00" in text for pair in value.items() for text in pair):
-            raise serializers.ValidationError("NUL characters are not allowed.")
+        if any(letter == "\x00" or "\ud800" <= letter <= "\udfff" for name in value for letter in name):
+            raise serializers.ValidationError("A name has a NUL character or half of a surrogate pair.")
         return value

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+import time
+from collections.abc import AsyncIterator, Collection
 from datetime import UTC, datetime
 from typing import Any
 
@@ -21,6 +22,10 @@ from generation.dialects import door
 from generation.dialects.native import answers, errors, schemas, translate
 from generation.dialects.native.bodies import read_request
 from generation.waiting import WATCHER
+
+# A stream ends after a while by itself; a client's EventSource connects again and sees the present state.
+_STREAM_SECONDS = 600.0
+_PING_SECONDS = 15.0
 
 
 class NativeView(APIView):
@@ -100,7 +105,7 @@ class GenerationsView(NativeView):
             self.requester,
             limit=limit_of(request),
             cursor=request.query_params.get("cursor", ""),
-            status=request.query_params.get("status", "")[:20],
+            status=choice_of(request, "status", _STATUSES),
         )
         data = [translate.render(each, lambda output: door.image_link(request._request, output)) for each in page.data]
         return Response(translate.render_list(data, page.next_cursor))
@@ -108,6 +113,17 @@ class GenerationsView(NativeView):
 
 def _status(data: dict[str, Any]) -> int:
     return 200 if data["finished_at"] else 202
+
+
+_STATUSES = ("queued", "running", "succeeded", "failed", "canceled")
+
+
+def choice_of(request: Request, name: str, choices: Collection[str]) -> str:
+    """A query parameter that is one of some words, or empty if not given."""
+    text = request.query_params.get(name, "")
+    if text and text not in choices:
+        raise Refusal("invalid", "invalid_request", f"{name} is one of {', '.join(choices)}.", param=name)
+    return str(text)
 
 
 def limit_of(request: Request) -> int:
@@ -161,7 +177,8 @@ def call(view: Any, request: HttpRequest, **kwargs: Any) -> HttpResponse:
 @csrf_exempt
 async def generations(request: HttpRequest) -> HttpResponseBase:
     """List, or create and, where the client prefers, wait: without a thread and without a database connection."""
-    response = await door.in_thread(call, _generations, request)
+    in_thread = door.in_intake_thread if request.method == "POST" else door.in_thread
+    response = await in_thread(call, _generations, request)
     generation_id = getattr(response, "generation_id", None)
     seconds = translate.wait_seconds(request.headers.get("Prefer", ""))
     if response.status_code != 202 or generation_id is None or not seconds:
@@ -187,16 +204,19 @@ async def events(request: HttpRequest, generation_id: str) -> HttpResponseBase:
 
 
 async def _events(request: HttpRequest, generation_id: Any) -> AsyncIterator[bytes]:
-    told = None
-    while True:
-        data = await door.in_thread(render, request, generation_id)
-        state = (data["status"], [(each["status"], len(each["attempts"])) for each in data["outputs"]])
+    told, silent, ends_at = None, 0.0, time.monotonic() + _STREAM_SECONDS
+    while not WATCHER.is_closing and time.monotonic() < ends_at:
+        state = await door.in_thread(queries.progress, generation_id)
         if state != told:
+            data = await door.in_thread(render, request, generation_id)
             yield b"event: generation\ndata: " + JSONRenderer().render(data) + b"\n\n"
-            told = state
-        if data["finished_at"] or WATCHER.is_closing:
-            return
-        await WATCHER.wait(generation_id, seconds=0.5)
+            told, silent = state, time.monotonic()
+            if data["finished_at"]:
+                return
+        if time.monotonic() - silent > _PING_SECONDS:
+            yield b": still here\n\n"
+            silent = time.monotonic()
+        await WATCHER.wait(generation_id, seconds=1.0)
 
 
 # The schema generator reads the DRF views behind the async ones.
