@@ -53,7 +53,9 @@ class ChannelForm(forms.ModelForm):  # type: ignore[type-arg]
     def clean_upstream_models(self) -> dict[str, str]:
         found = self.cleaned_data["upstream_models"] or {}
         known = {name for name, _ in _model_names()}
-        if not isinstance(found, dict) or not all(isinstance(each, str) and each for each in found.values()):
+        if not isinstance(found, dict) or not all(
+            isinstance(each, str) and 0 < len(each) <= 120 for each in found.values()
+        ):
             raise forms.ValidationError('Write {"image model": "what this road calls it"}.')
         unknown = sorted(set(found) - known)
         if unknown:
