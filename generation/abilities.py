@@ -78,16 +78,31 @@ def _check_options(request: GenerationRequest, image_model: ImageModel) -> None:
         raise invalid("previous", f"{image_model.name} has no multi-turn editing.", "not_supported")
 
 
-def choose(request: GenerationRequest, image_model: ImageModel, first_size: tuple[int, int] | None) -> Choices:
-    """Fill in what was left open: the ratio of the first image sent in (width, height), the model's own size."""
+def choose(
+    request: GenerationRequest,
+    image_model: ImageModel,
+    first_size: tuple[int, int] | None,
+    largest_size: str = "",
+) -> Choices:
+    """Fill in what was left open: the ratio of the first image sent in (width, height), the model's own size.
+
+    A default above `largest_size`, what the key may ask for, is lowered to it; an explicit size is not.
+    """
     ratio = request.aspect_ratio
     if ratio is None and first_size is not None:
         ratio = decoding.nearest_ratio(*first_size, image_model.aspect_ratios)
     return Choices(
         aspect_ratio=ratio or "1:1",
-        image_size=request.image_size or image_model.default_size,
+        image_size=request.image_size or _default_size(image_model, largest_size),
         thinking_level=request.thinking_level or "",
     )
+
+
+def _default_size(image_model: ImageModel, largest_size: str) -> str:
+    own = image_model.default_size
+    if largest_size in image_model.sizes and SIZES.index(largest_size) < SIZES.index(own):
+        return largest_size
+    return own
 
 
 def check_key(api_key: ApiKey | None, request: GenerationRequest, image_model: ImageModel, image_size: str) -> None:

@@ -107,6 +107,8 @@ def output_media(requester: Requester, public_id: str, param: str) -> Media:
     )
     if not row:
         raise Refusal("invalid", "output_not_found", "There is no finished output of yours with that id.", param=param)
+    if not media.exists(row.storage_name):
+        raise invalid(param, "The stored image of that output is no longer there.", "image_gone")
     return row
 
 

@@ -114,7 +114,7 @@ def cancel_output(output_id: uuid.UUID, *, now: datetime) -> bool:
         output_id,
         State.CANCELED,
         "canceled",
-        "Canceled before it was sent.",
+        "Canceled. Nothing was charged.",
         now=now,
         states=(State.QUEUED, State.LEASED),
     )

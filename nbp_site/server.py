@@ -8,7 +8,6 @@ from __future__ import annotations
 import logging
 import signal
 import socket
-import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -76,6 +75,7 @@ def serve(*, host: str, port: int, with_worker: bool, on_listening: Callable[[],
 
 def _end_work(server: Server, worker: EmbeddedWorker) -> None:
     """Finish what can be finished within the grace, queue the rest again, stop the worker. A second signal hurries."""
+    logger.info("stopping: %d calls are out, at most %g s", loop.in_flight(), settings.NBP_SHUTDOWN_GRACE_SECONDS)
     worker.stop_consuming()
     SWEEPER.stop()
     deadline = time.monotonic() + settings.NBP_SHUTDOWN_GRACE_SECONDS
@@ -87,4 +87,3 @@ def _end_work(server: Server, worker: EmbeddedWorker) -> None:
     worker.stop()
     execution.stop_heartbeat()
     loop.stop()
-    logger.info("stopped; %d threads left", threading.active_count())

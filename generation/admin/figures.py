@@ -136,7 +136,10 @@ def _period(title: str, since: datetime) -> Period:
 
 def _troubled(now: datetime) -> list[tuple[str, str, str]]:
     states = [(row, probing.condition(row, now=now)) for row in Channel.objects.order_by("mode", "priority", "name")]
-    return [(str(row.pk), f"{row.name} ({row.mode})", state.words) for row, state in states if not state.is_ready]
+    found = [(str(row.pk), f"{row.name} ({row.mode})", state.words) for row, state in states if not state.is_ready]
+    if not any(state.is_ready and row.mode == "live" for row, state in states):
+        found.insert(0, ("", "Live requests get 503", "no live channel is ready: set GEMINI_API_KEY or add a channel"))
+    return found
 
 
 def found_by(term: str, paths: Mapping[str, str]) -> Q:

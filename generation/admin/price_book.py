@@ -35,9 +35,11 @@ class PriceForm(forms.ModelForm):  # type: ignore[type-arg]
 
     valid_from = _moment_field()
     image_micros = _usd_field("Image (USD)", "For one image of this size.", initial=None)
-    reference_micros = _usd_field("Reference (USD)", "For each image sent along.")
-    grounding_micros = _usd_field("Grounding (USD)", "Where the model searched the web.")
-    input_micros_per_million_tokens = _usd_field("Input (USD per million tokens)", "Above the allowance.")
+    reference_micros = _usd_field("Reference (USD)", "For each image sent along; 0 = free.", initial=None)
+    grounding_micros = _usd_field("Grounding (USD)", "Where the model searched the web; 0 = free.", initial=None)
+    input_micros_per_million_tokens = _usd_field(
+        "Input (USD per million tokens)", "Above the allowance; 0 = free.", initial=None
+    )
 
     class Meta:
         model = Price

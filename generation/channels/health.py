@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from datetime import datetime, timedelta
 
 from django.conf import settings
@@ -10,6 +11,7 @@ from django.db.models import F, Q
 from generation.channels.models import Channel
 from generation.contract import ChannelError
 
+logger = logging.getLogger(__name__)
 COOL_AFTER_FAILURES = 5
 _COOL_SECONDS = 10.0
 _MAX_RETRY_AFTER_SECONDS = 300.0
@@ -36,6 +38,7 @@ def note_error(channel_id: str, error: ChannelError, *, now: datetime) -> None:
     note = f"{error.kind}: {error.message}"[:500]
     if error.kind == "unauthorized":
         row.update(disabled_reason=note, last_error=note, last_error_at=now)
+        logger.error("channel %s is switched off: %s", channel_id, note)
         return
     row.update(failures_in_a_row=F("failures_in_a_row") + 1, last_error=note, last_error_at=now)
     _cool_down(channel_id, error, now)

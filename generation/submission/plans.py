@@ -63,7 +63,8 @@ def plan(
     if first_size is None and previous is not None:
         stored = Media.objects.get(output=previous)
         first_size = (stored.width, stored.height)
-    choices = abilities.choose(request, found.image_model, first_size)
+    largest_size = requester.api_key.max_image_size if requester.api_key else ""
+    choices = abilities.choose(request, found.image_model, first_size, largest_size)
     abilities.check_key(requester.api_key, request, found.image_model, choices.image_size)
     price = catalog.required_price(found.image_model, choices.image_size, at=now)
     depth, history_images = _history(previous, found.image_model.max_references - len(request.references))
@@ -104,7 +105,7 @@ def find_previous(requester: Requester, request: GenerationRequest) -> Output | 
         raise Refusal(
             "invalid", "previous_ambiguous", "That generation has several outputs: name one of them.", param="previous"
         )
-    return outputs[0]
+    return output_media(requester, outputs[0].public_id, "previous").output
 
 
 def _history(previous: Output | None, free_images: int) -> tuple[int, int]:

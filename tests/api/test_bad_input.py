@@ -45,14 +45,14 @@ INPUTS: list[tuple[str, dict[str, Any], str, str | None]] = [
     ("prompt is a number", {"prompt": 5}, "invalid_request", "prompt"),
     ("prompt is null", {"prompt": None}, "invalid_request", "prompt"),
     ("prompt is a list", {"prompt": ["a"]}, "invalid_request", "prompt"),
-    ("prompt with NUL", {"prompt": "a\x00b"}, "invalid_request", "prompt"),
-    ("prompt with half a surrogate pair", {"prompt": "a\ud800b"}, "invalid_request", "prompt"),
+    ("prompt with NUL", {"prompt": "a\x00b"}, "prompt_invalid", "prompt"),
+    ("prompt with half a surrogate pair", {"prompt": "a\ud800b"}, "prompt_invalid", "prompt"),
     ("prompt too long", {"prompt": "x" * 60_001}, "prompt_too_long", "prompt"),
     ("unknown field", {"prompt": "x", "sise": "2K"}, "unknown_field", "sise"),
     ("mass assignment", {"prompt": "x", "price_micros": 0}, "unknown_field", "price_micros"),
     ("unknown model", {"prompt": "x", "model": "dall-e-9"}, "model_not_found", "model"),
-    ("unknown size", {"prompt": "x", "image_size": "8K"}, "invalid_request", "image_size"),
-    ("lower-case size", {"prompt": "x", "image_size": "2k"}, "invalid_request", "image_size"),
+    ("unknown size", {"prompt": "x", "image_size": "8K"}, "image_size_not_supported", "image_size"),
+    ("lower-case size", {"prompt": "x", "image_size": "2k"}, "image_size_not_supported", "image_size"),
     (
         "a size the model lacks",
         {"prompt": "x", "model": "gemini-3.1-flash-lite-image", "image_size": "4K"},
@@ -72,13 +72,13 @@ INPUTS: list[tuple[str, dict[str, Any], str, str | None]] = [
         "image_size",
     ),
     ("unknown ratio", {"prompt": "x", "aspect_ratio": "7:5"}, "aspect_ratio_not_supported", "aspect_ratio"),
-    ("n is zero", {"prompt": "x", "n": 0}, "invalid_request", "n"),
-    ("n is negative", {"prompt": "x", "n": -1}, "invalid_request", "n"),
+    ("n is zero", {"prompt": "x", "n": 0}, "n_out_of_range", "n"),
+    ("n is negative", {"prompt": "x", "n": -1}, "n_out_of_range", "n"),
     ("n is too large", {"prompt": "x", "n": 11}, "n_out_of_range", "n"),
     ("n is text", {"prompt": "x", "n": "2"}, "invalid_request", "n"),
     ("n is true", {"prompt": "x", "n": True}, "invalid_request", "n"),
     ("n is a fraction", {"prompt": "x", "n": 1.5}, "invalid_request", "n"),
-    ("n is huge", {"prompt": "x", "n": 2**63}, "invalid_request", "n"),
+    ("n is huge", {"prompt": "x", "n": 2**63}, "n_out_of_range", "n"),
     ("seed is negative", {"prompt": "x", "seed": -1}, "invalid_request", "seed"),
     ("seed is huge", {"prompt": "x", "seed": 2**40}, "invalid_request", "seed"),
     ("grounding is text", {"prompt": "x", "search_grounding": "yes"}, "invalid_request", "search_grounding"),
@@ -272,7 +272,6 @@ KEYS: dict[str, tuple[dict[str, Any], int, str]] = {
     "from another address": ({"ip_list": ["10.0.0.0/8"]}, 403, "ip_not_allowed"),
     "without the scope": ({"scopes": ["read"]}, 403, "scope_missing"),
     "for another model": ({"allowed_models": ["gemini-2.5-flash-image"]}, 403, "not_allowed_for_key"),
-    "for smaller images": ({"max_image_size": "1K"}, 403, "not_allowed_for_key"),
     "for fewer images": ({"max_n": 1}, 403, "not_allowed_for_key"),
     "for fewer references": ({"max_references": 0}, 403, "not_allowed_for_key"),
     "without grounding": ({"is_grounding_allowed": False}, 403, "not_allowed_for_key"),
@@ -287,6 +286,50 @@ def test_what_a_key_may_not_do(api: Any, alice: Any, limits: dict[str, Any], sta
     response = api(alice, "POST", "generations", body)
     assert (response.status_code, response.json()["error"]["code"]) == (status, code)
     assert Hold.objects.count() == 0
+
+
+def test_a_default_size_is_lowered_to_what_the_key_may_ask_for(api: Any, alice: Any, queue: Any) -> None:
+    ApiKey.objects.filter(pk=alice.keys["test"].api_key.pk).update(max_image_size="1K")
+    response = api(alice, "POST", "generations", {"prompt": "x"})
+    assert (response.status_code, response.json()["image_size"]) == (202, "1K")
+    assert api(alice, "POST", "generations", {"prompt": "x", "image_size": "2K"}).status_code == 403
+    queue.run()
+
+
+def test_an_empty_idempotency_key_is_a_mistake(api: Any, alice: Any) -> None:
+    response = api(alice, "POST", "generations", {"prompt": "x"}, headers={"Idempotency-Key": ""})
+    assert (response.status_code, response.json()["error"]["param"]) == (400, "Idempotency-Key")
+
+
+def test_a_trailing_slash_and_a_bad_host_answer_in_the_doors_format(alice: Any) -> None:
+    client = Client(enforce_csrf_checks=True)
+    slash = client.post(
+        "/api/v1/generations/", {"prompt": "x"}, content_type="application/json", headers=alice.headers()
+    )
+    assert (slash.status_code, slash.json()["error"]["code"]) == (404, "not_found")
+    host = client.get("/api/v1/wallet", headers=alice.headers(), SERVER_NAME="evil.example")
+    assert (host.status_code, host.json()["error"]["code"]) == (400, "invalid_request")
+
+
+def test_an_image_whose_file_is_gone_is_said_to_be_gone(api: Any, alice: Any, queue: Any) -> None:
+    from django.core.files.storage import default_storage
+
+    from generation import media
+    from generation.models import Media
+
+    made = api(alice, "POST", "generations", {"prompt": "x", "image_size": "1K"}).json()
+    queue.run()
+    output = api(alice, "GET", f"generations/{made['id']}").json()["outputs"][0]
+    stored = Media.objects.get()
+    kept = media.read(stored.storage_name)
+    default_storage.delete(stored.storage_name)
+    by_key = api(alice, "GET", f"outputs/{output['id']}/content")
+    by_link = Client().get(output["url"].removeprefix("http://testserver"))
+    assert [(each.status_code, each.json()["error"]["code"]) for each in (by_key, by_link)] == [(410, "image_gone")] * 2
+    for body in ({"references": [{"output": output["id"]}]}, {"previous": output["id"]}):
+        response = api(alice, "POST", "generations", {"prompt": "y"} | body)
+        assert (response.status_code, response.json()["error"]["code"]) == (400, "image_gone")
+    media.store(stored.storage_name, kept)
 
 
 def test_a_listed_address_passes(api: Any, alice: Any) -> None:

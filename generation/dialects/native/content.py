@@ -37,7 +37,7 @@ async def content(request: HttpRequest, output_id: str) -> HttpResponseBase:
     response = await door.in_thread(call, _content, request, output_id=output_id)
     if response.status_code != 200:
         return response
-    return _stream(response.media)  # type: ignore[attr-defined]
+    return await _answer(response.media)  # type: ignore[attr-defined]
 
 
 content.cls, content.initkwargs = ContentView, {}  # type: ignore[attr-defined]
@@ -47,11 +47,22 @@ async def signed_link(request: HttpRequest, output_id: str) -> HttpResponseBase:
     """GET /m/{output id}?expires=...&signature=...: the link is the credential, cookies and keys are not read."""
     if not media.is_signed(output_id, request.GET.get("expires", ""), request.GET.get("signature", "")):
         return errors.plain(
-            Refusal("forbidden", "link_expired", "This link has expired. Get the generation again for a fresh one.")
+            Refusal(
+                "forbidden",
+                "link_expired",
+                "This link is not valid, or no longer. Get the generation again for a fresh one.",
+            )
         )
     row = await door.in_thread(queries.media_by_link, output_id)
     if row is None:
         return errors.plain(Refusal("not_found", "output_not_found", "There is no image here."))
+    return await _answer(row)
+
+
+async def _answer(row: Any) -> HttpResponseBase:
+    """The image, or the plain word that its file is gone: never a success without a body."""
+    if not await door.in_thread(media.exists, row.storage_name):
+        return errors.plain(Refusal("gone", "image_gone", "The stored image is no longer there."))
     return _stream(row)
 
 

@@ -56,6 +56,7 @@ ERROR_CODES = (
     ErrorCode("generation_not_found", "404", "Check the id, and that key and generation are of one mode."),
     ErrorCode("not_found", "404", "Check the path."),
     ErrorCode("method_not_allowed", "405", "Check the method."),
+    ErrorCode("image_gone", "400, 410", "The stored image is no longer there; tell the operator."),
     ErrorCode("body_too_large", "413", "Send large references as URLs, or fewer."),
     ErrorCode("unsupported_media_type", "415", "Send JSON or multipart/form-data."),
     ErrorCode("idempotency_key_reused", "422", "Use a new Idempotency-Key for a new request."),

@@ -24,6 +24,7 @@ STATUSES: dict[str, tuple[int, str]] = {
     "not_found": (404, "not_found_error"),
     "method": (405, "invalid_request_error"),
     "conflict": (409, "conflict_error"),
+    "gone": (410, "not_found_error"),
     "too_large": (413, "invalid_request_error"),
     "media_type": (415, "invalid_request_error"),
     "unprocessable": (422, "invalid_request_error"),
@@ -103,6 +104,17 @@ def _refusal(error: Exception) -> Refusal | None:
     return None
 
 
+# (field, the serializer's word) -> our documented code.
+_FIELD_CODES = {
+    ("n", "min_value"): "n_out_of_range",
+    ("n", "max_value"): "n_out_of_range",
+    ("image_size", "invalid_choice"): "image_size_not_supported",
+    ("prompt", "null_characters_not_allowed"): "prompt_invalid",
+    ("prompt", "surrogate_characters_not_allowed"): "prompt_invalid",
+}
+_OWN_CODES = {"unknown_field", *_FIELD_CODES.values()}
+
+
 def from_validation(detail: Any, path: str = "") -> Refusal:
     """The first problem of a serializer, with the field it is about."""
     if isinstance(detail, dict):
@@ -115,10 +127,8 @@ def from_validation(detail: Any, path: str = "") -> Refusal:
         place = next((index for index, each in enumerate(detail) if each), 0)
         step = f"[{place}]" if isinstance(detail[place], dict) else ""
         return from_validation(detail[place], path + step)
-    code = getattr(detail, "code", "invalid")
-    return Refusal(
-        "invalid", "unknown_field" if code == "unknown_field" else "invalid_request", str(detail), param=path or None
-    )
+    code = _FIELD_CODES.get((path, getattr(detail, "code", "")), getattr(detail, "code", "invalid"))
+    return Refusal("invalid", code if code in _OWN_CODES else "invalid_request", str(detail), param=path or None)
 
 
 def not_found(request: HttpRequest) -> JsonResponse:

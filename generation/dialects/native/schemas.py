@@ -91,7 +91,9 @@ class GenerationCreateSchema(StrictSerializer):
     """What is asked. Only `prompt` is required."""
 
     prompt = TextField(trim_whitespace=False, allow_blank=True, help_text="What the image should show.")
-    model = TextField(required=False, default="", max_length=120, help_text="Default: gemini-3-pro-image.")
+    model = TextField(
+        required=False, allow_blank=True, default="", max_length=120, help_text="Default: gemini-3-pro-image."
+    )
     n = WholeField(required=False, default=1, min_value=1, max_value=1000)
     aspect_ratio = TextField(
         required=False,

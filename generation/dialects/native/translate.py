@@ -44,10 +44,12 @@ def _reference(data: Mapping[str, Any], files: Mapping[str, bytes], param: str) 
     )
 
 
-def check_idempotency_key(key: str) -> str:
-    """The header's value, or a refusal: 255 printable ASCII characters at most."""
-    if len(key) > 255 or not all(" " <= character <= "~" for character in key):
-        raise Refusal("invalid", "invalid_request", "At most 255 printable ASCII characters.", param="Idempotency-Key")
+def check_idempotency_key(key: str | None) -> str:
+    """The header's value, empty where there is none, or a refusal: 1 to 255 printable ASCII characters."""
+    if key is None:
+        return ""
+    if not 1 <= len(key) <= 255 or not all(" " <= character <= "~" for character in key):
+        raise Refusal("invalid", "invalid_request", "1 to 255 printable ASCII characters.", param="Idempotency-Key")
     return key
 
 

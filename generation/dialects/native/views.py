@@ -85,7 +85,7 @@ class GenerationsView(NativeView):
     )
     def post(self, request: Request) -> Response:
         requester = self.requester
-        key = translate.check_idempotency_key(request.headers.get("Idempotency-Key", ""))
+        key = translate.check_idempotency_key(request.headers.get("Idempotency-Key"))
         accepted = submission.accept(requester, read_request(request), now=datetime.now(UTC), idempotency_key=key)
         data = self.rendered(accepted.generation_id)
         headers = {"Location": f"/api/v1/generations/{data['id']}"}
@@ -224,6 +224,7 @@ generations.cls, generations.initkwargs = GenerationsView, {}  # type: ignore[at
 events.cls, events.initkwargs = FindView, {}  # type: ignore[attr-defined]
 
 
+@csrf_exempt
 def not_found(request: HttpRequest, path: str = "") -> JsonResponse:
     """Unknown routes below the door answer in the door's own format."""
     return errors.not_found(request)

@@ -30,17 +30,20 @@ class Command(BaseCommand):
     def handle(self, *args: Any, **options: Any) -> None:
         host, port = options["host"], options["port"]
         _check_port(host, port)
+        # Database, mails and images are the owner's.
+        os.umask(0o077)
         if not options["no_migrate"]:
             self._say("Preparing the database ...")
             call_command("migrate", interactive=False, verbosity=0)
         shown = "127.0.0.1" if host in ("0.0.0.0", "::") else host  # noqa: S104
         base_url = settings.NBP_BASE_URL.rstrip("/") or f"http://{shown}:{port}"
+        is_new = not demo.note_path().exists()
         note = demo.ensure(base_url=base_url, now=datetime.now(UTC)) if settings.NBP_IS_DEVELOPMENT else None
         from nbp_site.server import serve
 
         def introduce() -> None:
             if note:
-                self._introduce(note)
+                self._introduce(note, is_new=is_new)
             self._say(f"Serving on {base_url} - stop with Ctrl-C.")
 
         serve(host=host, port=port, with_worker=not options["no_worker"], on_listening=introduce)
@@ -50,12 +53,15 @@ class Command(BaseCommand):
         self.stdout.write(text)
         self.stdout.flush()
 
-    def _introduce(self, note: dict[str, Any]) -> None:
+    def _introduce(self, note: dict[str, Any], *, is_new: bool) -> None:
         is_live = bool(seed.environment_secret())
         key = note["live_key"] if is_live else note["test_key"]
+        # Later starts do not repeat what may have been changed since.
+        password = f"  {note['password']}" if is_new else ""
+        admin_password = f"  {note['admin_password']}" if is_new else ""
         self._say(
-            f"\n  Site      {note['base_url']}/   {note['email']}  {note['password']}\n"
-            f"  Operator  {note['admin_url']}   {note['admin_email']}  {note['admin_password']}\n"
+            f"\n  Site      {note['base_url']}/   {note['email']}{password}\n"
+            f"  Operator  {note['admin_url']}   {note['admin_email']}{admin_password}\n"
             f"  (kept in {demo.note_path()})\n\n"
             + (
                 "  The live key uses Gemini; paste this for an image:\n\n"
