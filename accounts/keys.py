@@ -89,10 +89,9 @@ def issue(*, account: Account, mode: str, name: str, created_by: User | None = N
     return IssuedKey(api_key=api_key, raw=body + _checksum(body))
 
 
-_COPIED = (
-    "scopes",
+# What narrows a key, as fields of ApiKey.
+LIMITS = (
     "budget_micros",
-    "budget_period",
     "requests_per_minute",
     "concurrency",
     "max_image_size",
@@ -101,8 +100,8 @@ _COPIED = (
     "is_grounding_allowed",
     "allowed_models",
     "ip_list",
-    "expires_at",
 )
+_COPIED = ("scopes", "budget_period", "expires_at", *LIMITS)
 
 
 def rotate(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import uuid
 from typing import Any, ClassVar
 
 from django.contrib.auth.models import AbstractUser, UserManager
@@ -177,7 +176,3 @@ def account_of(user: User) -> Account | None:
     """The account a user acts for on the site: the earliest one joined."""
     membership = user.memberships.select_related("account").order_by("created_at", "id").first()
     return membership.account if membership else None
-
-
-def as_uuid(value: str | uuid.UUID) -> uuid.UUID:
-    return value if isinstance(value, uuid.UUID) else uuid.UUID(value)

@@ -31,17 +31,6 @@ _FIXED = (
     "revoked_at",
     "rotated_from",
 )
-_LIMITS = (
-    "budget_micros",
-    "requests_per_minute",
-    "concurrency",
-    "max_image_size",
-    "max_n",
-    "max_references",
-    "is_grounding_allowed",
-    "allowed_models",
-    "ip_list",
-)
 
 
 class ApiKeyForm(forms.ModelForm):  # type: ignore[type-arg]
@@ -57,7 +46,7 @@ class ApiKeyForm(forms.ModelForm):  # type: ignore[type-arg]
 
     class Meta:
         model = ApiKey
-        fields = ("account", "name", "mode", "scopes", "budget_period", "expires_at", *_LIMITS)
+        fields = ("account", "name", "mode", "scopes", "budget_period", "expires_at", *keys.LIMITS)
 
 
 class StateFilter(admin.SimpleListFilter):
@@ -124,7 +113,7 @@ class ApiKeyAdmin(RowAdmin):
 
     def get_fieldsets(self, request: HttpRequest, obj: ApiKey | None = None) -> Any:
         who = ("account", "name", "mode", "scopes", "expires_at")
-        limits = ("budget_period", *_LIMITS)
+        limits = ("budget_period", *keys.LIMITS)
         if obj is None:
             return ((None, {"fields": who}), ("Limits of the key's own", {"fields": limits}))
         return (

@@ -68,7 +68,7 @@ def accept(requester: Requester, request: GenerationRequest, *, now: datetime, i
         return Accepted(known, is_replay=True)
     _check_channel(requester, found.image_model.name)
     first_look = plan(requester, request, found, now=now)
-    _check_funds(requester, first_look.quote_micros * request.n)
+    _check_funds(requester, first_look.quote_micros * request.n, idempotency_key)
     prepared = references.prepare(requester, request.references)
     first_size = (prepared[0].width, prepared[0].height) if prepared else None
     settled = plan(requester, request, found, now=now, first_size=first_size)
@@ -226,10 +226,14 @@ def _hold(requester: Requester, amounts: dict[uuid.UUID, int], now: datetime) ->
         raise _insufficient(requester, sum(priced.values())) from None
 
 
-def _check_funds(requester: Requester, total_micros: int) -> None:
-    """A look before strangers are waited for; the hold decides."""
+def _check_funds(requester: Requester, total_micros: int, key: str) -> None:
+    """A look before strangers are waited for; the hold decides.
+
+    Money that the same request, sent a moment earlier, has set aside is no reason to refuse its repetition.
+    """
     wallet = ledger_queries.wallet_of(requester.account.pk, requester.mode)
-    if wallet.available_micros < total_micros:
+    is_repeated = IdempotencyKey.objects.filter(account=requester.account, mode=requester.mode, key=key)
+    if wallet.available_micros < total_micros and not (key and is_repeated.exists()):
         raise _insufficient(requester, total_micros)
 
 

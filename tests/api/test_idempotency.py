@@ -70,8 +70,9 @@ def test_a_bad_key_is_a_400(api: Any, alice: Any, bad: str) -> None:
     assert (response.status_code, response.json()["error"]["param"]) == (400, "Idempotency-Key")
 
 
-def test_the_same_request_raced_is_one_generation(alice: Any, queue: Any) -> None:
-    requester = alice.requester()
+@pytest.mark.parametrize("micros", [100_000_000, 147_400], ids=["plenty", "money for one"])
+def test_the_same_request_raced_is_one_generation(make_person: Any, queue: Any, micros: int) -> None:
+    requester = make_person("racer", test_micros=micros).requester()
     ids: list[Any] = []
 
     def accept() -> None:

@@ -102,15 +102,9 @@ def test_three_dead_workers_end_the_output_for_free(alice: Any, queue: Any) -> N
     assert Hold.objects.get().state == "released"
 
 
-def test_a_zombie_finds_the_fence_closed(alice: Any, queue: Any) -> None:
-    output = _accept(alice)
-    lease = leases.claim(output.pk)
-    assert lease is not None
-    _expire(output)
-    tasks.sweep()
-    other = leases.claim(output.pk)
-    assert other is not None
-    late = Attempt(
+def _first_attempt(output: Output, lease: leases.Lease) -> Attempt:
+    """What a worker holding that lease would write before it calls."""
+    return Attempt(
         output=Output.objects.get(pk=output.pk),
         number=1,
         channel=road.registry.candidates("test", "gemini-3-pro-image")[0],
@@ -119,7 +113,17 @@ def test_a_zombie_finds_the_fence_closed(alice: Any, queue: Any) -> None:
         prompt_hash="x",
         started_at=datetime.now(UTC),
     )
-    assert leases.send(lease, late) is False
+
+
+def test_a_zombie_finds_the_fence_closed(alice: Any, queue: Any) -> None:
+    output = _accept(alice)
+    lease = leases.claim(output.pk)
+    assert lease is not None
+    _expire(output)
+    tasks.sweep()
+    other = leases.claim(output.pk)
+    assert other is not None
+    assert leases.send(lease, _first_attempt(output, lease)) is False
     assert Attempt.objects.count() == 0
     with write_transaction():
         leases.requeue(other, seconds=0, now=datetime.now(UTC))
@@ -131,16 +135,7 @@ def test_an_expired_lease_does_not_pass_the_fence(alice: Any, queue: Any) -> Non
     lease = leases.claim(output.pk)
     assert lease is not None
     _expire(output)
-    attempt = Attempt(
-        output=Output.objects.get(pk=output.pk),
-        number=1,
-        channel=road.registry.candidates("test", "gemini-3-pro-image")[0],
-        lease_number=lease.number,
-        upstream_model="x",
-        prompt_hash="x",
-        started_at=datetime.now(UTC),
-    )
-    assert leases.send(lease, attempt) is False
+    assert leases.send(lease, _first_attempt(output, lease)) is False
     queue.run_to_the_end()
 
 
