@@ -12,6 +12,7 @@ from typing import Any
 from django.db import transaction
 from django.db.models import F
 
+from accounts import crash_points
 from accounts.ledger import operations
 from accounts.transactions import require_transaction, write_transaction
 from generation import catalog, decoding, pricing, wakeups
@@ -42,6 +43,8 @@ def succeed(output_id: uuid.UUID, *, now: datetime) -> bool:
         counts = {"succeeded_count": F("succeeded_count") + 1, "price_micros": F("price_micros") + price_micros}
         _finish(generation.pk, now=now, **counts)
         _charge(media, price, price_micros, now)
+        crash_points.reached("settle.settling")
+    crash_points.reached("settle.settled")
     return True
 
 

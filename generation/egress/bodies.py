@@ -13,6 +13,8 @@ from typing import IO, Any, Protocol
 
 import httpx2
 
+from accounts import crash_points
+
 PIECE_BYTES = 256 * 1024
 
 
@@ -156,4 +158,5 @@ async def pour(chunks: AsyncIterator[bytes], decoder: Decoder, sink: BodySink, b
             raise BodyTooLarge(byte_cap)
         for piece in decoder.decode(chunk):
             sink.write(piece)
+        crash_points.reached("call.answering")
     decoder.finish()

@@ -9,6 +9,7 @@ from datetime import datetime
 
 from django.db import OperationalError
 
+from accounts import crash_points
 from accounts.transactions import write_transaction
 from generation import decoding, media, settlement
 from generation.contract import Answer, Source
@@ -53,6 +54,7 @@ def receive(attempt: Attempt, answer: Answer, known: dict[str, object], *, now: 
     decoded = decoding.verify_output(answer.image.path)
     name = media.output_name(attempt.output_id, answer.image.sha256, decoded.mime_type)
     media.store(name, answer.image.path)
+    crash_points.reached("keep.stored")
     stored = Media(
         output_id=attempt.output_id,
         attempt=attempt,
@@ -65,6 +67,7 @@ def receive(attempt: Attempt, answer: Answer, known: dict[str, object], *, now: 
         created_at=now,
     )
     is_first = _own_patiently(attempt, answer, stored, known, now)
+    crash_points.reached("keep.received")
     if not is_first and not Media.objects.filter(storage_name=name).exists():
         media.remove(name)
     return is_first

@@ -16,6 +16,7 @@ from datetime import UTC, datetime
 from django.conf import settings
 from django.db import InterfaceError, OperationalError, connection
 
+from accounts import crash_points
 from accounts.sealed import SealBroken
 from accounts.transactions import forbid_transaction, write_transaction
 from generation import settlement
@@ -44,6 +45,7 @@ def run(output_id: uuid.UUID) -> list[uuid.UUID]:
         return []
     HEARTBEAT.hold(lease)
     try:
+        crash_points.reached("run.claimed")
         return _run(lease)
     except (OperationalError, InterfaceError):
         # The sweeper finds the output when its lease has ended, and the database may be back by then.
@@ -115,6 +117,7 @@ def _attempt(lease: Lease, output: Output, channel: Channel, call: Call) -> None
     )
     if not send(lease, attempt):
         return
+    crash_points.reached("run.sent")
     answer: Answer | None = None
     try:
         answer = _call(channel, call)

@@ -12,6 +12,7 @@ from django.conf import settings
 from django.db import IntegrityError
 from django.db.models.functions import Now
 
+from accounts import crash_points
 from accounts.authentication import Requester
 from accounts.identifiers import new_uuid, parse_public_id
 from accounts.ledger import operations
@@ -86,6 +87,7 @@ def accept(requester: Requester, request: GenerationRequest, *, now: datetime, i
         if known is None:
             raise
         return Accepted(known, is_replay=True)
+    crash_points.reached("accept.saved")
     _nudge(requester, now)
     return Accepted(generation.pk)
 
@@ -212,6 +214,7 @@ def _save(requester: Requester, generation: Generation, files: Sequence[Referenc
         Reference.objects.bulk_create(files)
         _hold(requester, {output.pk: per_image for output in outputs}, now)
         _check_load(requester)
+        crash_points.reached("accept.saving")
 
 
 def _hold(requester: Requester, amounts: dict[uuid.UUID, int], now: datetime) -> None:

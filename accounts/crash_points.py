@@ -1,0 +1,35 @@
+"""Named places on the road where a test lets the process die. Outside tests they do nothing.
+
+A crash point stands wherever a crash would leave different rows or files behind than at the point before it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+# Every crash point there is: its name, and what has just happened there.
+NAMES = {
+    "accept.saving": "rows and hold are written, their transaction is not committed",
+    "accept.saved": "the request is committed, nobody was nudged",
+    "run.claimed": "the output is leased, no channel was called",
+    "run.sent": "the attempt is committed, no byte has left",
+    "call.answering": "the first bytes of an answer came",
+    "keep.stored": "the image is in storage, no row says so",
+    "keep.received": "the image is the output's, nothing is charged",
+    "settle.settling": "image, charge and money are written, their transaction is not committed",
+    "settle.settled": "the settlement is committed, nobody was told",
+}
+
+_hooks: list[Callable[[str], None]] = []
+
+
+def reached(name: str) -> None:
+    """The road has come to a crash point."""
+    for hook in _hooks:
+        hook(name)
+
+
+def watch(hook: Callable[[str], None]) -> Callable[[], None]:
+    """Call `hook(name)` at every crash point; the answer stops it. For tests."""
+    _hooks.append(hook)
+    return lambda: _hooks.remove(hook)
