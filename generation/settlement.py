@@ -1,83 +1,180 @@
 """How an output ends: state, image, charge and money in one transaction. Also cancel.
 
-Whoever wins the compare-and-set on the output's state settles it; everybody else walks away quietly.
+Whoever wins the compare-and-set on the output's state settles it; everybody else walks away quietly. Images that come
+together are settled together.
 """
 
 from __future__ import annotations
 
 import uuid
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
-from django.db import transaction
-from django.db.models import F
+from django.db import connection, transaction
 
 from accounts import crash_points
 from accounts.ledger import operations
-from accounts.transactions import require_transaction, write_transaction
+from accounts.ledger.models import Entry
+from accounts.row_updates import update_each
+from accounts.transactions import repeatable, require_transaction, write_transaction
 from generation import catalog, decoding, pricing, wakeups
 from generation.contract import Usage
-from generation.models import LIVE_STATES, Charge, Generation, Media, Output, Price, State
+from generation.models import LIVE_STATES, Attempt, Charge, Generation, Media, Output, Price, State
 
 BEFORE_RECEIVED = (State.QUEUED, State.LEASED, State.SENT)
 
 
+@dataclass(frozen=True, slots=True)
+class Delivery:
+    """A stored image on its way to become its output's.
+
+    `media` has its output (with generation and price) and its attempt loaded. Of an image that is the output's
+    already, cut off before it was settled, `media` is a row; else `attempt` and `output` are what to write about the
+    answer that brought it.
+    """
+
+    media: Media
+    usage: Usage
+    at: datetime
+    attempt: Mapping[str, Any] = field(default_factory=dict)
+    output: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def is_new(self) -> bool:
+        return bool(self.attempt)
+
+    @property
+    def is_deliverable(self) -> bool:
+        state = State(self.media.output.state)
+        return state in BEFORE_RECEIVED if self.is_new else state == State.RECEIVED
+
+
+@dataclass(frozen=True, slots=True)
+class _Sale:
+    """What a delivery is sold for."""
+
+    delivery: Delivery
+    price: Price
+    price_micros: int
+
+    @property
+    def row(self) -> Output:
+        return self.delivery.media.output
+
+
 def succeed(output_id: uuid.UUID, *, now: datetime) -> bool:
-    """Deliver and charge an output whose image is stored. False if it had ended before."""
-    media = Media.objects.select_related("output__generation__price__image_model", "attempt").get(output_id=output_id)
-    output, generation = media.output, media.output.generation
-    delivered_size = decoding.size_class(media.width, media.height)
-    price = catalog.delivered_price(generation.price, delivered_size, at=generation.created_at)
+    """Deliver and charge an output whose image is stored and its own. False if it had ended before."""
+    rows = Media.objects.select_related("output__generation__price__image_model", "attempt")
+    media = rows.get(output_id=output_id)
+    return deliver([Delivery(media, Usage(**(media.attempt.usage or {})), now)])[0]
+
+
+@repeatable
+def deliver(deliveries: Sequence[Delivery]) -> list[bool]:
+    """Deliver and charge in one transaction; for each, whether it was the first to end its output.
+
+    The attempt that brought an image too late is closed all the same.
+    """
+    sales = {each.media.output_id: _sale(each) for each in deliveries}
+    with write_transaction():
+        live = _lock(deliveries)
+        _close_attempts(deliveries, live)
+        won = [sales[output_id] for output_id in live]
+        entries = _take(won, now=deliveries[0].at)
+        _end_outputs(won)
+        _keep_images(won)
+        Charge.objects.bulk_create(_charge(each, entries.get(each.row.pk)) for each in won)
+        changes = [_Change(each.row.generation_id, succeeded=1, price_micros=each.price_micros) for each in won]
+        _finish(changes, now=deliveries[0].at)
+        crash_points.reached("settle.settling")
+    crash_points.reached("settle.settled")
+    return [each.media.output_id in live for each in deliveries]
+
+
+def _sale(delivery: Delivery) -> _Sale:
+    """By what came: the delivered size, the measured usage, never above the quote."""
+    media, generation = delivery.media, delivery.media.output.generation
+    price = catalog.delivered_price(
+        generation.price, decoding.size_class(media.width, media.height), at=generation.created_at
+    )
     price_micros = pricing.price(
         catalog.sale_rates(price),
         reference_count=generation.input_image_count,
-        usage=Usage(**(media.attempt.usage or {})),
-        quote_micros=output.quote_micros,
+        usage=delivery.usage,
+        quote_micros=media.output.quote_micros,
     )
-    with write_transaction():
-        won = Output.objects.filter(pk=output_id, state=State.RECEIVED).update(
-            state=State.SUCCEEDED, price_micros=price_micros, finished_at=now, lease_until=None
-        )
-        if not won:
-            return False
-        counts = {"succeeded_count": F("succeeded_count") + 1, "price_micros": F("price_micros") + price_micros}
-        _finish(generation.pk, now=now, **counts)
-        _charge(media, price, price_micros, now)
-        crash_points.reached("settle.settling")
-    crash_points.reached("settle.settled")
-    return True
+    return _Sale(delivery, price, price_micros)
 
 
-def _charge(media: Media, price: Price, price_micros: int, now: datetime) -> None:
-    """Take the money and write down what for, in the caller's transaction."""
-    output, generation = media.output, media.output.generation
-    Charge.objects.create(
+def _lock(deliveries: Sequence[Delivery]) -> list[uuid.UUID]:
+    """Lock the outputs; those whose image this is to be, in order of id."""
+    wanted = {each.media.output_id: each for each in deliveries}
+    rows = Output.objects.select_for_update(no_key=True).filter(pk__in=wanted).order_by("pk")
+    found = []
+    for pk, state in rows.values_list("pk", "state"):
+        wanted[pk].media.output.state = state
+        if wanted[pk].is_deliverable:
+            found.append(pk)
+    return found
+
+
+def _close_attempts(deliveries: Sequence[Delivery], live: Sequence[uuid.UUID]) -> None:
+    rows = [
+        (each.media.attempt_id, {**each.attempt, "is_delivered": each.media.output_id in live})
+        for each in deliveries
+        if each.is_new
+    ]
+    update_each(Attempt, rows)
+
+
+def _take(sales: Sequence[_Sale], *, now: datetime) -> dict[uuid.UUID, Entry]:
+    """Capture the prices and give the rest back. A quote of 0 made no hold; a price of 0 gives all of it back."""
+    return operations.settle({each.row.pk: each.price_micros for each in sales if each.row.quote_micros}, now=now)
+
+
+def _end_outputs(sales: Sequence[_Sale]) -> None:
+    """The images' words and the ends of their outputs; rows of one shape are written together."""
+    by_shape: dict[bool, list[tuple[uuid.UUID, dict[str, Any]]]] = defaultdict(list)
+    for each in sales:
+        ends = {"state": State.SUCCEEDED, "price_micros": each.price_micros, "finished_at": each.delivery.at}
+        row = {**each.delivery.output, **ends, "lease_until": None}
+        by_shape[each.delivery.is_new].append((each.row.pk, row))
+    for rows in by_shape.values():
+        update_each(Output, rows)
+
+
+def _keep_images(sales: Sequence[_Sale]) -> None:
+    images = [each.delivery.media for each in sales if each.delivery.is_new]
+    for image in images:
+        # A number given in a transaction that was undone may be somebody else's by now.
+        image.pk = None
+    Media.objects.bulk_create(images)
+
+
+def _charge(sale: _Sale, entry: Entry | None) -> Charge:
+    """What the money was taken for."""
+    output, media = sale.row, sale.delivery.media
+    generation = output.generation
+    return Charge(
         output=output,
         account_id=output.account_id,
         api_key_id=output.api_key_id,
         mode=output.mode,
         image_model_id=generation.image_model_id,
         channel_id=media.attempt.channel_id,
-        price=price,
-        entry=_take(output, price_micros, now),
-        image_size=price.image_size,
+        price=sale.price,
+        entry=entry if sale.price_micros else None,
+        image_size=sale.price.image_size,
         reference_count=generation.input_image_count,
         quote_micros=output.quote_micros,
-        price_micros=price_micros,
-        cost_micros=media.attempt.cost_micros,
+        price_micros=sale.price_micros,
+        cost_micros=sale.delivery.attempt.get("cost_micros", media.attempt.cost_micros),
         media_sha256=media.sha256,
-        created_at=now,
+        created_at=sale.delivery.at,
     )
-
-
-def _take(output: Output, price_micros: int, now: datetime) -> Any:
-    """Capture the price, or give everything back if it came out free. A quote of 0 made no hold."""
-    if not output.quote_micros:
-        return None
-    if not price_micros:
-        operations.release(output_id=output.pk, now=now)
-        return None
-    return operations.capture(output_id=output.pk, amount_micros=price_micros, now=now)
 
 
 def fail(
@@ -106,8 +203,13 @@ def cancel(generation: Generation, *, now: datetime) -> None:
     live = Output.objects.filter(generation=generation, state__in=LIVE_STATES)
     live.update(is_cancel_requested=True)
     for output_id in list(live.order_by("pk").values_list("pk", flat=True)):
-        with write_transaction():
-            cancel_output(output_id, now=now)
+        _cancel_alone(output_id, now)
+
+
+@repeatable
+def _cancel_alone(output_id: uuid.UUID, now: datetime) -> None:
+    with write_transaction():
+        cancel_output(output_id, now=now)
 
 
 def cancel_output(output_id: uuid.UUID, *, now: datetime) -> bool:
@@ -140,23 +242,54 @@ def _end(
     if not ended:
         return False
     output = Output.objects.only("generation_id", "quote_micros").get(pk=output_id)
-    counted = {"failed_count": F("failed_count") + 1} if state == State.FAILED else {}
-    _finish(output.generation_id, now=now, **counted)
     if output.quote_micros:
         operations.release(output_id=output_id, now=now)
+    _finish([_Change(output.generation_id, failed=int(state == State.FAILED))], now=now)
     return True
 
 
-def _finish(generation_id: uuid.UUID, *, now: datetime, **counts: Any) -> None:
-    """Count one output of a generation as ended; the last one ends the generation and rings."""
-    Generation.objects.filter(pk=generation_id).update(open_count=F("open_count") - 1, **counts)
-    generation = Generation.objects.only("open_count", "succeeded_count", "failed_count").get(pk=generation_id)
-    if generation.open_count:
+@dataclass(frozen=True, slots=True)
+class _Change:
+    """One output of a generation has ended."""
+
+    generation_id: uuid.UUID
+    succeeded: int = 0
+    failed: int = 0
+    price_micros: int = 0
+
+
+_COUNT = """
+UPDATE generation_generation
+SET open_count = open_count - %(ended)s, succeeded_count = succeeded_count + %(succeeded)s,
+    failed_count = failed_count + %(failed)s, price_micros = price_micros + %(price_micros)s,
+    finished_at = CASE WHEN open_count = %(ended)s THEN %(now)s ELSE finished_at END,
+    status = CASE WHEN open_count <> %(ended)s THEN status WHEN succeeded_count + %(succeeded)s > 0 THEN 'succeeded'
+             WHEN failed_count + %(failed)s > 0 THEN 'failed' ELSE 'canceled' END
+WHERE id = %(id)s
+"""
+
+
+def _finish(changes: Sequence[_Change], *, now: datetime) -> None:
+    """Count ended outputs; the last one of a generation ends it and rings. Generations in order: nobody deadlocks."""
+    if not changes:
         return
-    status = Generation.Status.CANCELED
-    if generation.failed_count:
-        status = Generation.Status.FAILED
-    if generation.succeeded_count:
-        status = Generation.Status.SUCCEEDED
-    Generation.objects.filter(pk=generation_id).update(status=status, finished_at=now)
-    transaction.on_commit(lambda: wakeups.ring(str(generation_id)))
+    by_generation: dict[uuid.UUID, list[_Change]] = defaultdict(list)
+    for change in changes:
+        by_generation[change.generation_id].append(change)
+    clock, key = Generation._meta.get_field("finished_at"), Generation._meta.get_field("id")
+    values = [
+        {
+            "ended": len(own),
+            "succeeded": sum(each.succeeded for each in own),
+            "failed": sum(each.failed for each in own),
+            "price_micros": sum(each.price_micros for each in own),
+            "now": clock.get_db_prep_save(now, connection),
+            "id": key.get_db_prep_save(generation_id, connection),
+        }
+        for generation_id, own in sorted(by_generation.items())
+    ]
+    with connection.cursor() as cursor:
+        cursor.executemany(_COUNT, values)
+    ended = Generation.objects.filter(pk__in=by_generation, open_count=0).values_list("pk", flat=True)
+    rung = [str(pk) for pk in ended]
+    transaction.on_commit(lambda: wakeups.ring_many(rung))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import uuid
+from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 
 from django.db.models import F
@@ -51,9 +52,10 @@ def reserve(api_key: ApiKey, amount_micros: int, *, now: datetime) -> BudgetPeri
     return row
 
 
-def settle(period_id: int | None, *, reserved_micros: int, spent_micros: int) -> None:
-    """Turn what was reserved into what was spent; the difference is free again."""
-    if period_id is not None:
+def settle(ended: Mapping[int | None, tuple[int, int]]) -> None:
+    """Turn what was reserved into what was spent; the difference is free again. Period -> (reserved, spent)."""
+    for period_id in sorted(each for each in ended if each is not None):
+        reserved_micros, spent_micros = ended[period_id]
         BudgetPeriod.objects.filter(pk=period_id).update(
             reserved_micros=F("reserved_micros") - reserved_micros, spent_micros=F("spent_micros") + spent_micros
         )

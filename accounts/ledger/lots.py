@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
 from datetime import datetime
 
 from django.db.models import F
 
 from accounts.ledger.models import Entry, Lot, LotUse
+from accounts.row_updates import update_each
 
 
 def make(entry: Entry, *, kind: str, expires_at: datetime | None = None) -> Lot:
@@ -23,17 +26,27 @@ def make(entry: Entry, *, kind: str, expires_at: datetime | None = None) -> Lot:
     )
 
 
-def use(entry: Entry) -> None:
-    """Use up lots for exactly the amount of an entry that takes money out. The wallet row is already locked."""
-    left = entry.amount_micros
-    uses = []
-    usable = Lot.objects.filter(wallet_id=entry.wallet_id, remaining_micros__gt=0)
-    for lot in usable.order_by("priority", F("expires_at").asc(nulls_last=True), "id").iterator(chunk_size=20):
-        part = min(left, lot.remaining_micros)
-        Lot.objects.filter(pk=lot.pk).update(remaining_micros=F("remaining_micros") - part)
-        uses.append(LotUse(entry=entry, lot=lot, amount_micros=part))
-        left -= part
-        if not left:
-            break
-    assert not left, f"wallet {entry.wallet_id} has less in lots than it spends"
+def use(entries: Sequence[Entry]) -> None:
+    """Use up lots for exactly the amounts of entries that take money out. Their wallets are already locked."""
+    usable = defaultdict(list)
+    rows = Lot.objects.filter(wallet_id__in={entry.wallet_id for entry in entries}, remaining_micros__gt=0)
+    for row in rows.order_by("priority", F("expires_at").asc(nulls_last=True), "id") if entries else ():
+        usable[row.wallet_id].append(row)
+    uses = [use for entry in entries for use in _used(entry, usable[entry.wallet_id])]
+    touched = {use.lot.pk: use.lot for use in uses}
+    update_each(Lot, [(pk, {"remaining_micros": lot.remaining_micros}) for pk, lot in sorted(touched.items())])
     LotUse.objects.bulk_create(uses)
+
+
+def _used(entry: Entry, usable: list[Lot]) -> Iterator[LotUse]:
+    """Take an entry's amount from lots in their order; a lot that is empty leaves the list."""
+    left = entry.amount_micros
+    while left:
+        assert usable, f"wallet {entry.wallet_id} has less in lots than it spends"
+        lot = usable[0]
+        part = min(left, lot.remaining_micros)
+        lot.remaining_micros -= part
+        left -= part
+        yield LotUse(entry=entry, lot=lot, amount_micros=part)
+        if not lot.remaining_micros:
+            usable.pop(0)

@@ -1,31 +1,23 @@
 """The verbs that move money: hold, capture, release, and crediting or debiting a wallet with a reason.
 
-Each runs inside the caller's transaction, so that money moves together with the state that explains it. One posting is
-one conditional UPDATE of the wallet (lock, funds check and new head in a single statement) and the entries it explains.
+Each runs inside the caller's transaction, so that money moves together with the state that explains it. Many outputs
+move together: a wallet is locked, read and written once for all of them, and the triggers compare it with its entries.
 """
 
 from __future__ import annotations
 
 import uuid
-from collections.abc import Sequence
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-
-from django.db import connection
 
 from accounts.ledger import budgets, lots
 from accounts.ledger.models import Entry, Hold, Wallet
 from accounts.ledger.postings import KINDS, LOT_MAKERS, LOT_USERS, delta
 from accounts.models import Account, ApiKey
+from accounts.row_updates import update_each
 from accounts.transactions import require_transaction
-
-_MOVE = """
-UPDATE ledger_wallet
-SET available_micros = available_micros + %s, held_micros = held_micros + %s, debt_micros = debt_micros + %s,
-    head_sequence = head_sequence + %s
-WHERE id = %s AND available_micros >= %s AND (status = 'active' OR %s)
-RETURNING available_micros, held_micros, debt_micros, head_sequence
-"""
 
 
 class InsufficientFunds(Exception):
@@ -54,50 +46,59 @@ def open_wallets(account: Account) -> None:
         Wallet.objects.get_or_create(account=account, mode=mode)
 
 
-def post(wallet_id: int, postings: Sequence[Posting], *, now: datetime, must_be_active: bool = False) -> list[Entry]:
-    """Move money: one UPDATE of the wallet for all postings, one INSERT for their entries, in order.
-
-    Raises InsufficientFunds, and writes nothing, if the wallet cannot cover it (or is not active and must be).
-    """
+def post(wallet_id: int, postings: Sequence[Posting], *, now: datetime) -> list[Entry]:
+    """Move money of one wallet, in order. Raises InsufficientFunds, and writes nothing, if it cannot cover it."""
     require_transaction()
-    totals = [sum(delta(posting.kind)[column] * posting.amount_micros for posting in postings) for column in range(3)]
-    needed = max(0, -totals[0])
-    with connection.cursor() as cursor:
-        cursor.execute(_MOVE, [*totals, len(postings), wallet_id, needed, not must_be_active])
-        row = cursor.fetchone()
-    if row is None:
-        raise InsufficientFunds
-    before = [row[column] - totals[column] for column in range(3)]
-    return _write_entries(wallet_id, postings, before, first_sequence=row[3] - len(postings) + 1, now=now)
+    return _post(_locked([wallet_id]), {wallet_id: postings}, now=now)
 
 
-def _write_entries(
-    wallet_id: int, postings: Sequence[Posting], balances: list[int], *, first_sequence: int, now: datetime
-) -> list[Entry]:
-    entries = []
-    for place, posting in enumerate(postings):
-        change = delta(posting.kind)
-        balances = [balance + change[column] * posting.amount_micros for column, balance in enumerate(balances)]
-        sides = KINDS[posting.kind]
-        entries.append(
-            Entry(
-                wallet_id=wallet_id,
-                sequence=first_sequence + place,
-                kind=posting.kind,
-                source=sides.source,
-                destination=sides.destination,
-                amount_micros=posting.amount_micros,
-                available_after_micros=balances[0],
-                held_after_micros=balances[1],
-                debt_after_micros=balances[2],
-                hold=posting.hold,
-                idempotency_key=posting.idempotency_key,
-                actor=posting.actor,
-                reason=posting.reason,
-                created_at=now,
-            )
-        )
+def _locked(wallet_ids: Iterable[int]) -> list[Wallet]:
+    """Wallets as they are now, theirs to wait for who come after us. Always in order of id: nobody deadlocks."""
+    return list(Wallet.objects.select_for_update(no_key=True).filter(pk__in=wallet_ids).order_by("pk"))
+
+
+def _post(wallets: Sequence[Wallet], postings: Mapping[int, Sequence[Posting]], *, now: datetime) -> list[Entry]:
+    """Write movements of wallets that are locked: each wallet once, then all entries, in the order of `wallets`."""
+    entries = [entry for wallet in wallets for entry in _moved(wallet, postings.get(wallet.pk, ()), now)]
+    balances = ("available_micros", "held_micros", "debt_micros", "head_sequence")
+    update_each(
+        Wallet,
+        [(each.pk, {name: getattr(each, name) for name in balances}) for each in wallets if each.pk in postings],
+    )
     return Entry.objects.bulk_create(entries)
+
+
+def _moved(wallet: Wallet, postings: Sequence[Posting], now: datetime) -> Iterator[Entry]:
+    """Move a locked wallet's balances and yield the entries that say so."""
+    for posting in postings:
+        change = delta(posting.kind)
+        wallet.available_micros += change.available * posting.amount_micros
+        wallet.held_micros += change.held * posting.amount_micros
+        wallet.debt_micros += change.debt * posting.amount_micros
+        wallet.head_sequence += 1
+        if wallet.available_micros < 0:
+            raise InsufficientFunds
+        yield _entry(wallet, posting, now)
+
+
+def _entry(wallet: Wallet, posting: Posting, now: datetime) -> Entry:
+    sides = KINDS[posting.kind]
+    return Entry(
+        wallet_id=wallet.pk,
+        sequence=wallet.head_sequence,
+        kind=posting.kind,
+        source=sides.source,
+        destination=sides.destination,
+        amount_micros=posting.amount_micros,
+        available_after_micros=wallet.available_micros,
+        held_after_micros=wallet.held_micros,
+        debt_after_micros=wallet.debt_micros,
+        hold=posting.hold,
+        idempotency_key=posting.idempotency_key,
+        actor=posting.actor,
+        reason=posting.reason,
+        created_at=now,
+    )
 
 
 def hold(
@@ -107,48 +108,117 @@ def hold(
 
     Raises InsufficientFunds, or budgets.BudgetExceeded if the key's budget does not allow it.
     """
-    require_transaction()
-    if not amounts:
-        return
-    wallet = Wallet.objects.get(account_id=account_id, mode=mode)
-    period = budgets.reserve(api_key, sum(amounts.values()), now=now) if api_key else None
-    holds = Hold.objects.bulk_create(
-        Hold(wallet=wallet, output_id=output_id, authorized_micros=amount, budget_period=period, created_at=now)
-        for output_id, amount in amounts.items()
-    )
-    postings = [Posting("hold", each.authorized_micros, f"hold:{each.output_id}", hold=each) for each in holds]
-    post(wallet.pk, postings, now=now, must_be_active=True)
+    batch = HoldBatch([(account_id, mode)])
+    batch.add(account_id=account_id, mode=mode, amounts=amounts, api_key=api_key, now=now)
+    batch.write(now=now)
+
+
+class HoldBatch:
+    """Holds of several requests in one transaction: wallets are locked first, each request is covered or refused in
+    turn, and what was covered is written at the end. Every wallet is read and written once."""
+
+    def __init__(self, wallets: Iterable[tuple[uuid.UUID, str]]) -> None:
+        require_transaction()
+        accounts, modes = {each[0] for each in wallets}, {each[1] for each in wallets}
+        rows = Wallet.objects.select_for_update(no_key=True).filter(account_id__in=accounts, mode__in=modes)
+        self._wallets = {(row.account_id, row.mode): row for row in rows.order_by("pk")}
+        self._spendable = {
+            row.pk: row.available_micros if row.status == "active" else 0 for row in self._wallets.values()
+        }
+        self._holds: list[Hold] = []
+
+    def add(
+        self,
+        *,
+        account_id: uuid.UUID,
+        mode: str,
+        amounts: Mapping[uuid.UUID, int],
+        api_key: ApiKey | None,
+        now: datetime,
+    ) -> None:
+        """Set money aside for the outputs of one request, all or none; `amounts`: output id -> micro-dollars above 0.
+
+        Raises InsufficientFunds or budgets.BudgetExceeded; then the others can go on.
+        """
+        wallet, total_micros = self._wallets[account_id, mode], sum(amounts.values())
+        if self._spendable[wallet.pk] < total_micros:
+            raise InsufficientFunds
+        period = budgets.reserve(api_key, total_micros, now=now) if api_key and total_micros else None
+        self._spendable[wallet.pk] -= total_micros
+        for output_id, amount in amounts.items():
+            self._holds.append(
+                Hold(
+                    wallet=wallet,
+                    output_id=output_id,
+                    authorized_micros=amount,
+                    budget_period=period,
+                    created_at=now,
+                )
+            )
+
+    def write(self, *, now: datetime) -> None:
+        """The holds and their entries."""
+        postings: dict[int, list[Posting]] = defaultdict(list)
+        for row in Hold.objects.bulk_create(self._holds):
+            posting = Posting("hold", row.authorized_micros, f"hold:{row.output_id}", hold=row)
+            postings[row.wallet_id].append(posting)
+        touched = [wallet for wallet in self._wallets.values() if wallet.pk in postings]
+        _post(touched, postings, now=now)
 
 
 def capture(*, output_id: uuid.UUID, amount_micros: int, now: datetime) -> Entry:
     """Take the price out of an output's hold and give the rest back. Raises HoldNotOpen if it was settled before."""
-    require_transaction()
-    row = Hold.objects.get(output_id=output_id)
-    rest = row.authorized_micros - amount_micros
-    _close(row, state="captured", captured_micros=amount_micros, released_micros=rest, settled_at=now)
-    postings = [Posting("capture", amount_micros, f"capture:{output_id}", hold=row)]
-    if rest:
-        postings.append(Posting("release", rest, f"release:{output_id}", hold=row))
-    # The budget comes before the wallet, here as in `hold`: one order of locks, no deadlock.
-    budgets.settle(row.budget_period_id, reserved_micros=row.authorized_micros, spent_micros=amount_micros)
-    entries = post(row.wallet_id, postings, now=now)
-    lots.use(entries[0])
-    return entries[0]
+    return settle({output_id: amount_micros}, now=now)[output_id]
 
 
 def release(*, output_id: uuid.UUID, now: datetime) -> Entry:
     """Give an output's whole hold back. Raises HoldNotOpen if it was settled before."""
+    return settle({output_id: 0}, now=now)[output_id]
+
+
+def settle(captured: Mapping[uuid.UUID, int], *, now: datetime) -> dict[uuid.UUID, Entry]:
+    """End holds: output id -> micro-dollars to take, 0 for none; what is not taken is given back.
+
+    Answers the capture entry of each, or the release entry where nothing was taken. Raises HoldNotOpen, and nothing
+    is written, if one of them was settled before. Locks go holds, wallets, budgets, each in order of id.
+    """
     require_transaction()
-    row = Hold.objects.get(output_id=output_id)
-    _close(row, state="released", captured_micros=0, released_micros=row.authorized_micros, settled_at=now)
-    budgets.settle(row.budget_period_id, reserved_micros=row.authorized_micros, spent_micros=0)
-    posting = Posting("release", row.authorized_micros, f"release:{output_id}", hold=row)
-    return post(row.wallet_id, [posting], now=now)[0]
+    rows = list(Hold.objects.select_for_update(no_key=True).filter(output_id__in=captured).order_by("pk"))
+    if len(rows) < len(captured) or any(row.state != "open" for row in rows):
+        raise HoldNotOpen(f"A hold is missing or not open among those of {list(captured)[:5]}.")
+    update_each(Hold, [(row.pk, _end_of(row, captured[row.output_id], now)) for row in rows])
+    postings: dict[int, list[Posting]] = defaultdict(list)
+    for row in rows:
+        postings[row.wallet_id].extend(_postings_of(row, captured[row.output_id]))
+    entries = _post(_locked(postings), postings, now=now)
+    budgets.settle({row.budget_period_id: _spent(rows, captured, row.budget_period_id) for row in rows})
+    lots.use([entry for entry in entries if entry.kind == "capture"])
+    outputs = {row.pk: row.output_id for row in rows}
+    # A capture is written before the release of its rest, so the last word for an output is the first entry.
+    return {outputs[entry.hold_id]: entry for entry in reversed(entries) if entry.hold_id is not None}
 
 
-def _close(row: Hold, **fields: object) -> None:
-    if not Hold.objects.filter(pk=row.pk, state="open").update(**fields):
-        raise HoldNotOpen(f"The hold of output {row.output_id} is not open.")
+def _end_of(row: Hold, captured_micros: int, now: datetime) -> dict[str, object]:
+    return {
+        "state": "captured" if captured_micros else "released",
+        "captured_micros": captured_micros,
+        "released_micros": row.authorized_micros - captured_micros,
+        "settled_at": now,
+    }
+
+
+def _postings_of(row: Hold, captured_micros: int) -> Iterator[Posting]:
+    if captured_micros:
+        yield Posting("capture", captured_micros, f"capture:{row.output_id}", hold=row)
+    if row.authorized_micros > captured_micros:
+        rest = row.authorized_micros - captured_micros
+        yield Posting("release", rest, f"release:{row.output_id}", hold=row)
+
+
+def _spent(rows: Sequence[Hold], captured: Mapping[uuid.UUID, int], period_id: int | None) -> tuple[int, int]:
+    """What a budget period had reserved for these holds, and what of it is spent."""
+    own = [row for row in rows if row.budget_period_id == period_id]
+    return sum(row.authorized_micros for row in own), sum(captured[row.output_id] for row in own)
 
 
 def move(
@@ -163,5 +233,5 @@ def move(
     if posting.kind in LOT_MAKERS:
         lots.make(entry, kind=lot_kind, expires_at=expires_at)
     if posting.kind in LOT_USERS:
-        lots.use(entry)
+        lots.use([entry])
     return entry

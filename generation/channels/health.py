@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 from datetime import datetime, timedelta
 
 from django.conf import settings
 from django.db.models import F, Q
 
+from accounts.group_commit import GroupCommit
 from generation.channels.models import Channel
 from generation.contract import ChannelError
 
@@ -21,6 +23,21 @@ _SUCCESS_GRAIN = timedelta(seconds=10)
 
 def note_success(channel_id: str, *, started_at: datetime, now: datetime) -> None:
     """A complete answer, a refusal included: the road works."""
+    _SUCCESSES.do((channel_id, started_at, now))
+
+
+def note_successes(noted: Sequence[tuple[str, datetime, datetime]]) -> list[None]:
+    """The same for several calls at once: a channel's row is written once for all of them."""
+    for channel_id in {each[0] for each in noted}:
+        calls = [each for each in noted if each[0] == channel_id]
+        _note_success(channel_id, started_at=max(each[1] for each in calls), now=max(each[2] for each in calls))
+    return [None] * len(noted)
+
+
+_SUCCESSES = GroupCommit(note_successes)
+
+
+def _note_success(channel_id: str, *, started_at: datetime, now: datetime) -> None:
     stale = Q(last_success_at=None) | Q(last_success_at__lt=now - _SUCCESS_GRAIN) | Q(failures_in_a_row__gt=0)
     # A call that left before the latest error says nothing about the time after it.
     newer = Q(last_error_at=None) | Q(last_error_at__lt=started_at)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import uuid
+from collections.abc import Sequence
 from datetime import datetime, timedelta
 from itertools import chain, zip_longest
 
@@ -10,8 +11,9 @@ from django.conf import settings
 from django.db.models import Min, Q, QuerySet
 from django.db.models.functions import Now
 
+from accounts.group_commit import GroupCommit
 from accounts.models import Account
-from accounts.transactions import write_transaction
+from accounts.transactions import repeatable, write_transaction
 from generation.models import Output, State
 
 # A nudge that did not lead to a claim within this time is taken for lost.
@@ -21,9 +23,21 @@ _MAX_AT_ONCE = 500
 
 def due(*, account_id: uuid.UUID, now: datetime) -> list[uuid.UUID]:
     """Outputs of one account to nudge now, marked as nudged."""
-    cap = Account.objects.values_list("running_cap", flat=True).get(pk=account_id)
-    cap = cap if cap is not None else settings.NBP_ACCOUNT_RUNNING_CAP
-    return [each for mode in ("live", "test") for each in _take(account_id, mode, cap, now)]
+    return _DUE.do((account_id, now))
+
+
+def due_each(asked: Sequence[tuple[uuid.UUID, datetime]]) -> list[list[uuid.UUID]]:
+    """The same for several who ask at once; of those who ask for one account, the first gets the answer."""
+    first = {account_id: place for place, (account_id, _) in reversed(list(enumerate(asked)))}
+    now = asked[0][1]
+    found: list[list[uuid.UUID]] = [[] for _ in asked]
+    rows = Output.objects.filter(_nudgeable(now), account_id__in=first).values_list("account_id", "mode")
+    for account_id, mode in sorted(rows.distinct()):
+        found[first[account_id]] += _take(account_id, mode, now)
+    return found
+
+
+_DUE = GroupCommit(due_each)
 
 
 def due_everywhere(*, now: datetime) -> list[uuid.UUID]:
@@ -57,13 +71,20 @@ def _free_places(account_id: uuid.UUID, mode: str, cap: int, now: datetime) -> i
     return places
 
 
-def _take(account_id: uuid.UUID, mode: str, cap: int, now: datetime) -> list[uuid.UUID]:
+def _take(account_id: uuid.UUID, mode: str, now: datetime) -> list[uuid.UUID]:
+    places = _free_places(account_id, mode, running_cap(account_id), now)
+    return _mark(account_id, mode, places, now) if places > 0 else []
+
+
+def running_cap(account_id: uuid.UUID) -> int:
+    """How many outputs of an account may run at once, in each mode."""
+    cap = Account.objects.values_list("running_cap", flat=True).get(pk=account_id)
+    return cap if cap is not None else int(settings.NBP_ACCOUNT_RUNNING_CAP)
+
+
+@repeatable
+def _mark(account_id: uuid.UUID, mode: str, places: int, now: datetime) -> list[uuid.UUID]:
     rows = Output.objects.filter(_nudgeable(now), account_id=account_id, mode=mode)
-    if not rows.exists():
-        return []
-    places = _free_places(account_id, mode, cap, now)
-    if places <= 0:
-        return []
     with write_transaction():
         # Two that nudge at once share the rows instead of waiting for each other.
         chosen = rows.order_by("next_run_at", "id").select_for_update(skip_locked=True)[:places]

@@ -1,7 +1,7 @@
 """Claims with leases, and the fence before any byte goes out. All times here are the database's clock.
 
 A lease is extended by this process's heartbeat while the work is in hand. A worker that slept past its lease finds the
-fence closed.
+fence closed. Claims of several threads are one transaction, and so are their fences.
 """
 
 from __future__ import annotations
@@ -10,15 +10,17 @@ import logging
 import threading
 import time
 import uuid
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from django.conf import settings
 from django.db import DatabaseError, connection
 from django.db.models import F
-from django.db.models.functions import Now
+from django.db.models.functions import Coalesce, Now
 
-from accounts.transactions import require_transaction, write_transaction
+from accounts.group_commit import GroupCommit
+from accounts.transactions import repeatable, require_transaction, write_transaction
 from generation import settlement
 from generation.models import Attempt, Generation, Output, State
 
@@ -43,30 +45,79 @@ def forgotten_after() -> timedelta:
     return timedelta(seconds=settings.NBP_CALL_DEADLINE_SECONDS + 2 * settings.NBP_LEASE_SECONDS)
 
 
-def claim(output_id: uuid.UUID) -> Lease | None:
-    """Take a queued output that is due, or None: somebody else has it, or it has ended."""
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """A lease, and the output as it was when it was taken, with generation, price and image model."""
+
+    lease: Lease
+    output: Output
+
+
+@repeatable
+def claim_many(output_ids: Sequence[uuid.UUID]) -> list[Claim | None]:
+    """Take queued outputs that are due. None for one that somebody else has, or that has ended, or is asked twice."""
+    rows = Output.objects.select_related("generation__price__image_model", "generation__image_model")
+    due = rows.filter(pk__in=set(output_ids), state=State.QUEUED, next_run_at__lte=Now())
     with write_transaction():
-        taken = Output.objects.filter(pk=output_id, state=State.QUEUED, next_run_at__lte=Now()).update(
-            state=State.LEASED, lease_number=F("lease_number") + 1, lease_owner=OWNER, lease_until=_lease_end()
+        if connection.vendor == "postgresql":
+            _need_not_last()
+        locked = due.select_for_update(of=("self",), no_key=True, skip_locked=True).order_by("pk")
+        found = {row.pk: row for row in locked}
+        Output.objects.filter(pk__in=found).update(
+            state=State.LEASED,
+            lease_number=F("lease_number") + 1,
+            lease_owner=OWNER,
+            lease_until=_lease_end(),
+            started_at=Coalesce("started_at", Now()),
         )
-        if not taken:
-            return None
-        number = Output.objects.values_list("lease_number", flat=True).get(pk=output_id)
-        Output.objects.filter(pk=output_id, started_at=None).update(started_at=Now())
-    return Lease(output_id, number)
+    return [_claimed(found.pop(output_id, None)) for output_id in output_ids]
+
+
+def _need_not_last() -> None:
+    """A claim that a power cut undoes is harmless, as nothing was sent; the commit of the fence makes it last."""
+    with connection.cursor() as cursor:
+        cursor.execute("SET LOCAL synchronous_commit TO OFF")
+
+
+def _claimed(output: Output | None) -> Claim | None:
+    return Claim(Lease(output.pk, output.lease_number + 1), output) if output else None
+
+
+_CLAIMS = GroupCommit(claim_many)
+
+
+def claim(output_id: uuid.UUID) -> Claim | None:
+    """Take a queued output that is due, or None: somebody else has it, or it has ended."""
+    return _CLAIMS.do(output_id)
+
+
+@repeatable
+def send_many(sendings: Sequence[tuple[Lease, Attempt]]) -> list[bool]:
+    """The fence: attempt rows and the state `sent`, together, before any byte leaves. False: do not call."""
+    with write_transaction():
+        leased = Output.objects.select_for_update(no_key=True).filter(
+            pk__in=[lease.output_id for lease, _ in sendings], state=State.LEASED, lease_until__gt=Now()
+        )
+        held = set(leased.order_by("pk").values_list("pk", "lease_number"))
+        passed = [attempt for lease, attempt in sendings if (lease.output_id, lease.number) in held]
+        Output.objects.filter(pk__in=[each.output_id for each in passed]).update(
+            state=State.SENT, lease_until=_lease_end()
+        )
+        for attempt in passed:
+            # A number given in a transaction that was undone may be somebody else's by now.
+            attempt.pk = None
+        Attempt.objects.bulk_create(passed)
+        generations = {each.output.generation_id for each in passed if each.output.generation.status == "queued"}
+        Generation.objects.filter(pk__in=generations, status="queued").update(status="running")
+    return [(lease.output_id, lease.number) in held for lease, _ in sendings]
+
+
+_FENCE = GroupCommit(send_many)
 
 
 def send(lease: Lease, attempt: Attempt) -> bool:
-    """The fence: the attempt row and the state `sent`, together, before any byte leaves. False: do not call."""
-    with write_transaction():
-        passed = Output.objects.filter(
-            pk=lease.output_id, state=State.LEASED, lease_number=lease.number, lease_until__gt=Now()
-        ).update(state=State.SENT, lease_until=_lease_end())
-        if not passed:
-            return False
-        attempt.save(force_insert=True)
-        Generation.objects.filter(outputs=lease.output_id, status="queued").update(status="running")
-    return True
+    """Pass the fence with an attempt, or not."""
+    return _FENCE.do((lease, attempt))
 
 
 def requeue(lease: Lease, *, seconds: float, now: datetime) -> bool:

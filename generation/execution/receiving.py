@@ -10,11 +10,13 @@ from datetime import datetime
 from django.db import OperationalError
 
 from accounts import crash_points
-from accounts.transactions import write_transaction
+from accounts.group_commit import GroupCommit
+from accounts.transactions import repeatable, write_transaction
 from generation import decoding, media, settlement
 from generation.contract import Answer, Source
 from generation.execution.calls import pack_parts
 from generation.models import Attempt, Media, Output, State
+from generation.settlement import Delivery
 
 logger = logging.getLogger(__name__)
 # A paid image is not thrown away because the database stumbles for a moment.
@@ -39,14 +41,19 @@ def cleaned(answer: Answer) -> Answer:
     )
 
 
+def ended(attempt: Attempt, *, now: datetime, **fields: object) -> dict[str, object]:
+    """How an attempt ended, as fields of its row."""
+    latency = max(0, int((now - attempt.started_at).total_seconds() * 1000))
+    return {"finished_at": now, "latency_ms": latency, **fields}
+
+
 def close_attempt(attempt: Attempt, *, now: datetime, **fields: object) -> None:
     """Write how an attempt ended."""
-    latency = max(0, int((now - attempt.started_at).total_seconds() * 1000))
-    Attempt.objects.filter(pk=attempt.pk).update(finished_at=now, latency_ms=latency, **fields)
+    Attempt.objects.filter(pk=attempt.pk).update(**ended(attempt, now=now, **fields))
 
 
 def receive(attempt: Attempt, answer: Answer, known: dict[str, object], *, now: datetime) -> bool:
-    """Verify and store the image and give it to its output. False: another one was first.
+    """Verify and store the image, give it to its output and settle. False: another one was first.
 
     Raises decoding.Undecodable for broken bytes and OSError for a disk that takes none.
     """
@@ -56,7 +63,7 @@ def receive(attempt: Attempt, answer: Answer, known: dict[str, object], *, now: 
     media.store(name, answer.image.path)
     crash_points.reached("keep.stored")
     stored = Media(
-        output_id=attempt.output_id,
+        output=attempt.output,
         attempt=attempt,
         storage_name=name,
         mime_type=decoded.mime_type,
@@ -66,39 +73,64 @@ def receive(attempt: Attempt, answer: Answer, known: dict[str, object], *, now: 
         sha256=answer.image.sha256,
         created_at=now,
     )
-    is_first = _own_patiently(attempt, answer, stored, known, now)
-    crash_points.reached("keep.received")
+    delivery = Delivery(
+        media=stored,
+        usage=answer.usage,
+        at=now,
+        attempt=ended(attempt, now=now, status=Attempt.Status.OK, error_kind="", **known),
+        output=_words(attempt, answer, known),
+    )
+    is_first = _deliver(delivery)
     if not is_first and not Media.objects.filter(storage_name=name).exists():
         media.remove(name)
     return is_first
 
 
-def _own_patiently(attempt: Attempt, answer: Answer, stored: Media, known: dict[str, object], now: datetime) -> bool:
-    for pause in _RETRY_SECONDS:
+def _words(attempt: Attempt, answer: Answer, known: dict[str, object]) -> dict[str, object]:
+    """What an answer says beside its picture, as fields of the output's row."""
+    return {
+        "text": answer.text,
+        "sources": [dataclasses.asdict(each) for each in answer.sources],
+        "search_suggestions": answer.search_suggestions,
+        "usage": known["usage"],
+        "parts": pack_parts(answer.parts),
+        "parts_channel_id": attempt.channel_id,
+        "parts_upstream_model": attempt.upstream_model,
+    }
+
+
+_DELIVERIES = GroupCommit(settlement.deliver)
+
+
+def _deliver(delivery: Delivery) -> bool:
+    """Image, charge and money at once; where that cannot be, the image first, so that a paid one is not lost."""
+    for pause in (*_RETRY_SECONDS, None):
         try:
-            return _own(attempt, answer, stored, known, now)
+            return _DELIVERIES.do(delivery)
         except OperationalError as error:
-            logger.warning("the database does not take the image of %s yet: %s", attempt.output_id, error)
+            if pause is None:
+                raise
+            logger.warning("the database does not take the image of %s yet: %s", delivery.media.output_id, error)
             time.sleep(pause)
-    return _own(attempt, answer, stored, known, now)
+        except Exception:
+            logger.exception("output %s could not be settled at once", delivery.media.output_id)
+            break
+    is_first = _own(delivery)
+    crash_points.reached("keep.received")
+    if is_first:
+        settlement.succeed(delivery.media.output_id, now=delivery.at)
+    return is_first
 
 
-def _own(attempt: Attempt, answer: Answer, stored: Media, known: dict[str, object], now: datetime) -> bool:
+@repeatable
+def _own(delivery: Delivery) -> bool:
+    """The image is its output's, to be settled by and by."""
+    stored = delivery.media
+    rows = Output.objects.filter(pk=stored.output_id, state__in=settlement.BEFORE_RECEIVED)
     with write_transaction():
-        is_first = bool(
-            Output.objects.filter(pk=attempt.output_id, state__in=settlement.BEFORE_RECEIVED).update(
-                state=State.RECEIVED,
-                text=answer.text,
-                sources=[dataclasses.asdict(each) for each in answer.sources],
-                search_suggestions=answer.search_suggestions,
-                usage=known["usage"],
-                parts=pack_parts(answer.parts),
-                parts_channel_id=attempt.channel_id,
-                parts_upstream_model=attempt.upstream_model,
-                lease_until=None,
-            )
-        )
-        close_attempt(attempt, now=now, status=Attempt.Status.OK, error_kind="", is_delivered=is_first, **known)
+        is_first = bool(rows.update(**delivery.output, state=State.RECEIVED, lease_until=None))
+        Attempt.objects.filter(pk=stored.attempt_id).update(**delivery.attempt, is_delivered=is_first)
         if is_first:
+            stored.pk = None
             stored.save(force_insert=True)
     return is_first

@@ -15,7 +15,7 @@ from datetime import datetime
 from django.conf import settings
 from django.db import DatabaseError
 
-from accounts.transactions import write_transaction
+from accounts.transactions import repeatable, write_transaction
 from generation import catalog, decoding, pricing, settlement
 from generation.channels import health, registry, routing
 from generation.contract import Answer, ChannelError, Usage
@@ -51,6 +51,7 @@ def answered(lease: Lease, attempt: Attempt, answer: Answer, *, now: datetime) -
         _keep_image(lease, attempt, answer, known, now)
 
 
+@repeatable
 def _end_without_image(lease: Lease, attempt: Attempt, answer: Answer, known: dict[str, object], now: datetime) -> None:
     code, message = REFUSED if answer.finish == "refused" else NO_IMAGE
     reason = answer.finish_reason or "no reason given"
@@ -72,8 +73,8 @@ def _keep_image(lease: Lease, attempt: Attempt, answer: Answer, known: dict[str,
         logger.exception("the image of output %s could not be stored", lease.output_id)
         end_attempt(lease, attempt, ChannelError("unknown", f"the image could not be stored: {error}"), now=now)
         return
-    if is_first:
-        settlement.succeed(lease.output_id, now=now)
+    if not is_first:
+        logger.info("output %s had ended before this image came", lease.output_id)
     _note_success(attempt, now)
 
 
@@ -89,6 +90,7 @@ def errored(lease: Lease, attempt: Attempt, error: ChannelError, *, now: datetim
     end_attempt(lease, attempt, error, now=now)
 
 
+@repeatable
 def end_attempt(lease: Lease, attempt: Attempt, error: ChannelError, *, now: datetime) -> None:
     """Close an attempt that brought no image, and decide what becomes of its output, in one transaction."""
     is_unknown = error.kind in ("unknown", "interrupted")
@@ -159,6 +161,7 @@ def fail_after_unknowns(lease: Lease, *, now: datetime) -> bool:
     )
 
 
+@repeatable
 def give_up(output_id: uuid.UUID, *, lease_number: int, now: datetime) -> None:
     """A fault of ours that would come again each time: end the output for free, if nothing was sent."""
     with write_transaction():

@@ -9,8 +9,6 @@ import hashlib
 import hmac
 import logging
 import uuid
-from collections import Counter
-from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 
 from django.conf import settings
@@ -18,13 +16,13 @@ from django.db import InterfaceError, OperationalError, connection
 
 from accounts import crash_points
 from accounts.sealed import SealBroken
-from accounts.transactions import forbid_transaction, write_transaction
+from accounts.transactions import forbid_transaction, repeatable, write_transaction
 from generation import settlement
-from generation.channels import registry, routing
+from generation.channels import registry
 from generation.channels.models import Channel
 from generation.contract import Answer, Call, ChannelError
 from generation.egress import loop
-from generation.execution import results
+from generation.execution import choosing, results
 from generation.execution.calls import call_for
 from generation.execution.dispatch import due
 from generation.execution.leases import HEARTBEAT, Lease, claim, requeue, send
@@ -40,13 +38,14 @@ UNAVAILABLE = (
 
 def run(output_id: uuid.UUID) -> list[uuid.UUID]:
     """Run an output if it is due and nobody else has it. Answers the account's outputs to nudge next."""
-    lease = claim(output_id)
-    if lease is None:
+    claimed = claim(output_id)
+    if claimed is None:
         return []
+    lease = claimed.lease
     HEARTBEAT.hold(lease)
     try:
         crash_points.reached("run.claimed")
-        return _run(lease)
+        return _run(lease, claimed.output)
     except (OperationalError, InterfaceError):
         # The sweeper finds the output when its lease has ended, and the database may be back by then.
         raise
@@ -63,40 +62,27 @@ def _now() -> datetime:
     return datetime.now(UTC)
 
 
-def _run(lease: Lease) -> list[uuid.UUID]:
-    output = Output.objects.select_related("generation__image_model").get(pk=lease.output_id)
-    channel = _choose(lease, output)
-    if channel is not None:
-        number = Attempt.objects.filter(output=output).count() + 1
-        with call_for(output, channel, attempt_number=number) as call:
-            _attempt(lease, output, channel, call)
+def _run(lease: Lease, output: Output) -> list[uuid.UUID]:
+    road = choosing.choose(lease, output, now=_now())
+    if road.channel is None:
+        _wait_or_fail(lease, road.wait_until)
+    else:
+        with call_for(output, road.channel, attempt_number=road.attempt_number) as call:
+            _attempt(lease, output, road.channel, call)
     return due(account_id=output.account_id, now=_now())
 
 
-def _choose(lease: Lease, output: Output) -> Channel | None:
-    """The channel to call now; None if the output was made to wait or ended."""
+@repeatable
+def _wait_or_fail(lease: Lease, wait_until: datetime | None) -> None:
+    """No channel can be called now: the output waits for one, or ends for free when none is left."""
     now = _now()
-    channels = registry.candidates(output.mode, output.generation.image_model_id)
-    options = [routing.Candidate(str(row.pk), row.priority, row.cool_until) for row in channels]
-    choice = routing.choose(options, _errors(output, channels), now=now)
-    if choice.channel_id is not None:
-        return next(row for row in channels if str(row.pk) == choice.channel_id)
     with write_transaction():
-        if choice.wait_until is not None:
-            requeue(lease, seconds=max(0.05, (choice.wait_until - now).total_seconds()), now=now)
+        if wait_until is not None:
+            requeue(lease, seconds=max(0.05, (wait_until - now).total_seconds()), now=now)
         else:
             settlement.fail(
                 lease.output_id, code=UNAVAILABLE[0], message=UNAVAILABLE[1], now=now, lease_number=lease.number
             )
-    return None
-
-
-def _errors(output: Output, channels: Sequence[Channel]) -> Mapping[str, int]:
-    """Answered errors by channel; every attempt counts for every channel once there were too many in all."""
-    rows = list(Attempt.objects.filter(output=output).values_list("channel_id", "status"))
-    if len(rows) >= routing.MAX_ATTEMPTS:
-        return {str(channel.pk): routing.MAX_ATTEMPTS for channel in channels}
-    return Counter(str(channel_id) for channel_id, status in rows if status == Attempt.Status.ERROR)
 
 
 def _prompt_hash(output: Output) -> str:

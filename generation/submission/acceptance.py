@@ -9,25 +9,20 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from django.conf import settings
-from django.db import IntegrityError
-from django.db.models.functions import Now
 
 from accounts import crash_points
 from accounts.authentication import Requester
 from accounts.identifiers import new_uuid, parse_public_id
-from accounts.ledger import operations
 from accounts.ledger import queries as ledger_queries
-from accounts.ledger.budgets import BudgetExceeded
 from accounts.models import Account
-from accounts.money import usd
-from accounts.transactions import write_transaction
 from generation import references, settlement, tasks
 from generation.channels import registry
 from generation.channels.models import Channel
 from generation.contract import GenerationRequest, Refusal
 from generation.execution import due
 from generation.fingerprints import fingerprint
-from generation.models import LIVE_STATES, Generation, IdempotencyKey, Output, Reference
+from generation.models import Generation, IdempotencyKey
+from generation.submission import saving
 from generation.submission.plans import Plan, Quote, find_model, plan
 
 logger = logging.getLogger(__name__)
@@ -60,42 +55,56 @@ def accept(requester: Requester, request: GenerationRequest, *, now: datetime, i
 
     With an idempotency key, the same request answers the same generation for seven days.
     """
-    if requester.account.status != Account.Status.ACTIVE:
-        raise Refusal("forbidden", "account_suspended", "This account is suspended. Ask the operator of this service.")
+    _check_account(requester)
     found = find_model(request, now=now)
     request_hash = fingerprint(request, found.image_model.name)
     known = _replayed(requester, idempotency_key, request_hash, now)
     if known is not None:
         return Accepted(known, is_replay=True)
     _check_channel(requester, found.image_model.name)
-    first_look = plan(requester, request, found, now=now)
-    _check_funds(requester, first_look.quote_micros * request.n, idempotency_key)
-    prepared = references.prepare(requester, request.references)
-    first_size = (prepared[0].width, prepared[0].height) if prepared else None
-    settled = plan(requester, request, found, now=now, first_size=first_size)
+    settled = plan(requester, request, found, now=now)
+    prepared = _prepare(requester, request, settled, idempotency_key)
+    if prepared:
+        settled = plan(requester, request, found, now=now, first_size=(prepared[0].width, prepared[0].height))
     generation = _generation(requester, request, settled, request_hash, now)
     files = references.store(generation.pk, prepared)
-    try:
-        _save(requester, generation, files, idempotency_key, now)
-    except Refusal:
-        references.discard(files)
-        raise
-    except IntegrityError:
-        references.discard(files)
-        # Another request with the same idempotency key was first; anything else is a fault and shows as one.
-        known = _replayed(requester, idempotency_key, request_hash, now)
-        if known is None:
-            raise
-        return Accepted(known, is_replay=True)
+    saved = _save(saving.Draft(requester, generation, files, idempotency_key))
+    if isinstance(saved, saving.Repeated):
+        # The same idempotency key came a moment earlier; if it was for another request, this says so.
+        return Accepted(_replayed(requester, idempotency_key, request_hash, now) or saved.generation_id, is_replay=True)
     crash_points.reached("accept.saved")
-    _nudge(requester, now)
+    _nudge(requester, saved, now)
     return Accepted(generation.pk)
 
 
-def _nudge(requester: Requester, now: datetime) -> None:
+def _check_account(requester: Requester) -> None:
+    if requester.account.status != Account.Status.ACTIVE:
+        raise Refusal("forbidden", "account_suspended", "This account is suspended. Ask the operator of this service.")
+
+
+def _save(draft: saving.Draft) -> saving.Saved | saving.Repeated:
+    answer = saving.save(draft)
+    if not isinstance(answer, saving.Saved):
+        references.discard(draft.references)
+    if isinstance(answer, Refusal):
+        raise answer
+    return answer
+
+
+def _prepare(
+    requester: Requester, request: GenerationRequest, settled: Plan, key: str
+) -> Sequence[references.Prepared]:
+    """The images sent along, fetched and cleaned: not for somebody who cannot pay anyway."""
+    if not request.references:
+        return []
+    _check_funds(requester, settled.quote_micros * request.n, key)
+    return references.prepare(requester, request.references)
+
+
+def _nudge(requester: Requester, saved: saving.Saved, now: datetime) -> None:
     """The request is accepted whatever happens here: what is not nudged now, the sweeper nudges."""
     try:
-        tasks.nudge(due(account_id=requester.account.pk, now=now))
+        tasks.nudge(saved.nudged if saved.is_nudged else due(account_id=requester.account.pk, now=now))
     except Exception:
         logger.exception("could not nudge; the sweeper will")
 
@@ -184,51 +193,6 @@ def _generation(
     )
 
 
-def _save(requester: Requester, generation: Generation, files: Sequence[Reference], key: str, now: datetime) -> None:
-    """Transaction A: rows, hold and idempotency key, all or none."""
-    per_image = generation.quote_micros // generation.n
-    with write_transaction():
-        generation.save(force_insert=True)
-        if key:
-            IdempotencyKey.objects.create(
-                account=requester.account,
-                mode=requester.mode,
-                key=key,
-                request_sha256=generation.request_sha256,
-                generation=generation,
-                created_at=now,
-            )
-        outputs = Output.objects.bulk_create(
-            Output(
-                generation=generation,
-                account=requester.account,
-                api_key=requester.api_key,
-                mode=requester.mode,
-                index=index,
-                next_run_at=Now(),
-                quote_micros=per_image,
-                created_at=now,
-            )
-            for index in range(generation.n)
-        )
-        Reference.objects.bulk_create(files)
-        _hold(requester, {output.pk: per_image for output in outputs}, now)
-        _check_load(requester)
-        crash_points.reached("accept.saving")
-
-
-def _hold(requester: Requester, amounts: dict[uuid.UUID, int], now: datetime) -> None:
-    priced = {output_id: amount for output_id, amount in amounts.items() if amount}
-    try:
-        operations.hold(
-            account_id=requester.account.pk, mode=requester.mode, amounts=priced, api_key=requester.api_key, now=now
-        )
-    except BudgetExceeded:
-        raise Refusal("payment", "budget_exceeded", "This API key's budget does not cover this request.") from None
-    except operations.InsufficientFunds:
-        raise _insufficient(requester, sum(priced.values())) from None
-
-
 def _check_funds(requester: Requester, total_micros: int, key: str) -> None:
     """A look before strangers are waited for; the hold decides.
 
@@ -237,34 +201,4 @@ def _check_funds(requester: Requester, total_micros: int, key: str) -> None:
     wallet = ledger_queries.wallet_of(requester.account.pk, requester.mode)
     is_repeated = IdempotencyKey.objects.filter(account=requester.account, mode=requester.mode, key=key)
     if wallet.available_micros < total_micros and not (key and is_repeated.exists()):
-        raise _insufficient(requester, total_micros)
-
-
-def _insufficient(requester: Requester, total_micros: int) -> Refusal:
-    return Refusal(
-        "payment",
-        "insufficient_credit",
-        f"The {requester.mode} wallet does not cover this request: it may cost up to {usd(total_micros)}.",
-    )
-
-
-def _check_load(requester: Requester) -> None:
-    """Back-pressure, counted after the hold has locked the wallet, so that two requests cannot both be the last."""
-    account = Account.objects.only("queue_cap").get(pk=requester.account.pk)
-    cap = account.queue_cap if account.queue_cap is not None else settings.NBP_ACCOUNT_QUEUE_CAP
-    live = Output.objects.filter(account=requester.account, state__in=LIVE_STATES)
-    if live.count() > cap:
-        raise Refusal(
-            "rate_limit",
-            "too_many_unfinished",
-            f"More than {cap} images of this account are unfinished.",
-            retry_after_seconds=10,
-        )
-    concurrency = requester.api_key.concurrency if requester.api_key else None
-    if concurrency is not None and live.filter(api_key=requester.api_key).count() > concurrency:
-        raise Refusal(
-            "rate_limit",
-            "concurrency_limit",
-            f"This API key may have {concurrency} unfinished images at once.",
-            retry_after_seconds=5,
-        )
+        raise saving.insufficient(requester, total_micros)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -10,6 +12,7 @@ import pytest
 from django.db import DataError, OperationalError
 from django.db.models.functions import Now
 
+from accounts import crash_points
 from accounts.ledger.models import Entry, Hold
 from accounts.transactions import write_transaction
 from generation import execution, settlement, submission, tasks
@@ -64,14 +67,19 @@ def test_a_worker_that_dies_before_sending_costs_nothing(alice: Any, queue: Any)
     assert Charge.objects.count() == 1
 
 
+def _claim(output: Output) -> leases.Lease:
+    claimed = leases.claim(output.pk)
+    assert claimed is not None
+    return claimed.lease
+
+
 def _send(output: Output) -> tuple[leases.Lease, Attempt]:
-    lease = leases.claim(output.pk)
-    assert lease is not None
-    output = Output.objects.select_related("generation__image_model").get(pk=output.pk)
+    lease = _claim(output)
+    output = Output.objects.select_related("generation__price__image_model", "generation__image_model").get(pk=output.pk)
     attempt = Attempt(
         output=output,
         number=output.attempts.count() + 1,
-        channel=road._choose(lease, output),
+        channel=road.registry.candidates("test", "gemini-3-pro-image")[0],
         lease_number=lease.number,
         upstream_model="gemini-3-pro-image",
         prompt_hash="x",
@@ -117,12 +125,10 @@ def _first_attempt(output: Output, lease: leases.Lease) -> Attempt:
 
 def test_a_zombie_finds_the_fence_closed(alice: Any, queue: Any) -> None:
     output = _accept(alice)
-    lease = leases.claim(output.pk)
-    assert lease is not None
+    lease = _claim(output)
     _expire(output)
     tasks.sweep()
-    other = leases.claim(output.pk)
-    assert other is not None
+    other = _claim(output)
     assert leases.send(lease, _first_attempt(output, lease)) is False
     assert Attempt.objects.count() == 0
     with write_transaction():
@@ -132,8 +138,7 @@ def test_a_zombie_finds_the_fence_closed(alice: Any, queue: Any) -> None:
 
 def test_an_expired_lease_does_not_pass_the_fence(alice: Any, queue: Any) -> None:
     output = _accept(alice)
-    lease = leases.claim(output.pk)
-    assert lease is not None
+    lease = _claim(output)
     _expire(output)
     assert leases.send(lease, _first_attempt(output, lease)) is False
     queue.run_to_the_end()
@@ -142,7 +147,7 @@ def test_an_expired_lease_does_not_pass_the_fence(alice: Any, queue: Any) -> Non
 def _drawn(output: Output) -> Answer:
     """A real answer of the sandbox for this output, as a worker that was slow would hold it."""
     channel = road.registry.candidates("test", "gemini-3-pro-image")[0]
-    output = Output.objects.select_related("generation__image_model").get(pk=output.pk)
+    output = Output.objects.select_related("generation__price__image_model", "generation__image_model").get(pk=output.pk)
     with road.call_for(output, channel, attempt_number=1) as call:
         return road._call(channel, call)
 
@@ -177,6 +182,19 @@ def test_two_answers_for_one_output_are_one_charge(alice: Any, queue: Any) -> No
     assert sorted(Attempt.objects.values_list("status", "is_delivered")) == [("ok", False), ("ok", True)]
 
 
+@contextmanager
+def _power_cut_while_settling() -> Iterator[None]:
+    def cut(name: str) -> None:
+        if name == "settle.settling":
+            raise RuntimeError("power cut")
+
+    unwatch = crash_points.watch(cut)
+    try:
+        yield
+    finally:
+        unwatch()
+
+
 def _let_settle() -> None:
     """As if the patience with a settlement that was cut off had passed."""
     Media.objects.update(created_at=datetime.now(UTC) - timedelta(seconds=6))
@@ -187,8 +205,7 @@ def test_a_crash_between_storing_and_settling_settles_without_another_call(
     alice: Any, queue: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     output = _accept(alice)
-    with monkeypatch.context() as patch:
-        patch.setattr(settlement, "succeed", lambda *args, **kwargs: False)
+    with _power_cut_while_settling():
         queue.run()
     output.refresh_from_db()
     assert output.state == "received"
@@ -203,12 +220,7 @@ def test_a_crash_inside_the_settlement_rolls_back_and_settles_once(
     alice: Any, queue: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     output = _accept(alice)
-
-    def crash(*args: object, **kwargs: object) -> None:
-        raise RuntimeError("power cut")
-
-    with monkeypatch.context() as patch:
-        patch.setattr(Charge.objects, "create", crash)
+    with _power_cut_while_settling():
         queue.run()
     output.refresh_from_db()
     assert (output.state, Charge.objects.count(), Hold.objects.get().state) == ("received", 0, "open")
@@ -255,8 +267,7 @@ def test_one_row_that_cannot_be_mended_does_not_keep_the_others(
     alice: Any, queue: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     first, second = _accept(alice, "one"), _accept(alice, "two")
-    with monkeypatch.context() as patch:
-        patch.setattr(settlement, "succeed", lambda *args, **kwargs: False)
+    with _power_cut_while_settling():
         queue.run()
     _let_settle()
     real = settlement.succeed

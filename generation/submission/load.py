@@ -1,0 +1,51 @@
+"""Back-pressure: how much of each account and key is unfinished, and what of it may run. Count with wallets locked."""
+
+from __future__ import annotations
+
+import uuid
+from collections import Counter
+from collections.abc import Sequence
+
+from django.conf import settings
+from django.db.models import Count
+
+from accounts.models import Account, ApiKey
+from generation.contract import Refusal
+from generation.models import LIVE_STATES, Generation, Output
+
+
+class Load:
+    """The unfinished outputs of the accounts of some requests, with those that were added since."""
+
+    def __init__(self, generations: Sequence[Generation]) -> None:
+        accounts = {each.account_id for each in generations}
+        rows = Account.objects.only("queue_cap", "running_cap").filter(pk__in=accounts)
+        self._accounts = {row.pk: row for row in rows}
+        self._by_account: Counter[uuid.UUID] = Counter()
+        self._by_key: Counter[uuid.UUID | None] = Counter()
+        live = Output.objects.filter(account_id__in=accounts, state__in=LIVE_STATES).order_by()
+        for account_id, key_id, count in live.values_list("account_id", "api_key_id").annotate(Count("id")):
+            self._by_account[account_id] += count
+            self._by_key[key_id] += count
+
+    def check(self, generation: Generation, api_key: ApiKey | None) -> None:
+        """Raise a Refusal where a request would make a queue longer than its caps."""
+        cap = self._accounts[generation.account_id].queue_cap
+        cap = settings.NBP_ACCOUNT_QUEUE_CAP if cap is None else cap
+        if self._by_account[generation.account_id] + generation.n > cap:
+            message = f"More than {cap} images of this account are unfinished."
+            raise Refusal("rate_limit", "too_many_unfinished", message, retry_after_seconds=10)
+        concurrency = api_key.concurrency if api_key else None
+        if concurrency is not None and self._by_key[generation.api_key_id] + generation.n > concurrency:
+            message = f"This API key may have {concurrency} unfinished images at once."
+            raise Refusal("rate_limit", "concurrency_limit", message, retry_after_seconds=5)
+
+    def add(self, generation: Generation) -> None:
+        self._by_account[generation.account_id] += generation.n
+        self._by_key[generation.api_key_id] += generation.n
+
+    def may_run(self, generation: Generation) -> bool:
+        """Whether everything unfinished of the account may run at once; test work shares a cap with all others."""
+        cap = self._accounts[generation.account_id].running_cap
+        cap = settings.NBP_ACCOUNT_RUNNING_CAP if cap is None else cap
+        return generation.mode == "live" and self._by_account[generation.account_id] <= cap
