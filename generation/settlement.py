@@ -76,12 +76,14 @@ def succeed(output_id: uuid.UUID, *, now: datetime) -> bool:
 def deliver(deliveries: Sequence[Delivery]) -> list[bool]:
     """Deliver and charge in one transaction; for each, whether it was the first to end its output.
 
-    The attempt that brought an image too late is closed all the same.
+    The attempt that brought an image too late is closed all the same. One whose commit was not heard of is done
+    again, and finds that it was first.
     """
     sales = {each.media.output_id: _sale(each) for each in deliveries}
     with write_transaction():
         live = _lock(deliveries)
-        _close_attempts(deliveries, live)
+        known = _delivered_before(deliveries, live)
+        _close_attempts([each for each in deliveries if each.media.attempt_id not in known], live)
         won = [sales[output_id] for output_id in live]
         entries = _take(won, now=deliveries[0].at)
         _end_outputs(won)
@@ -91,7 +93,7 @@ def deliver(deliveries: Sequence[Delivery]) -> list[bool]:
         _finish(changes, now=deliveries[0].at)
         crash_points.reached("settle.settling")
     crash_points.reached("settle.settled")
-    return [each.media.output_id in live for each in deliveries]
+    return [each.media.output_id in live or each.media.attempt_id in known for each in deliveries]
 
 
 def _sale(delivery: Delivery) -> _Sale:
@@ -119,6 +121,12 @@ def _lock(deliveries: Sequence[Delivery]) -> list[uuid.UUID]:
         if wanted[pk].is_deliverable:
             found.append(pk)
     return found
+
+
+def _delivered_before(deliveries: Sequence[Delivery], live: Sequence[uuid.UUID]) -> set[int]:
+    """Attempts whose image is their output's already."""
+    asked = [each.media.attempt_id for each in deliveries if each.is_new and each.media.output_id not in live]
+    return set(Media.objects.filter(attempt_id__in=asked).values_list("attempt_id", flat=True)) if asked else set()
 
 
 def _close_attempts(deliveries: Sequence[Delivery], live: Sequence[uuid.UUID]) -> None:
@@ -292,4 +300,5 @@ def _finish(changes: Sequence[_Change], *, now: datetime) -> None:
         cursor.executemany(_COUNT, values)
     ended = Generation.objects.filter(pk__in=by_generation, open_count=0).values_list("pk", flat=True)
     rung = [str(pk) for pk in ended]
-    transaction.on_commit(lambda: wakeups.ring_many(rung))
+    # Whatever becomes of the ring, the settlement is committed and must not look as if it had failed.
+    transaction.on_commit(lambda: wakeups.ring_many(rung), robust=True)

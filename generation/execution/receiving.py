@@ -128,6 +128,9 @@ def _own(delivery: Delivery) -> bool:
     stored = delivery.media
     rows = Output.objects.filter(pk=stored.output_id, state__in=settlement.BEFORE_RECEIVED)
     with write_transaction():
+        if Media.objects.filter(attempt_id=stored.attempt_id).exists():
+            # Done before, by a transaction whose commit was not heard of.
+            return True
         is_first = bool(rows.update(**delivery.output, state=State.RECEIVED, lease_until=None))
         Attempt.objects.filter(pk=stored.attempt_id).update(**delivery.attempt, is_delivered=is_first)
         if is_first:

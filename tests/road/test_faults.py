@@ -17,7 +17,7 @@ from accounts.ledger.models import Entry, Hold
 from accounts.transactions import write_transaction
 from generation import execution, settlement, submission, tasks
 from generation.contract import Answer, ChannelError, GenerationRequest
-from generation.execution import leases, results, road
+from generation.execution import leases, receiving, results, road
 from generation.models import Attempt, Charge, Generation, Media, Output
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("audited")]
@@ -193,6 +193,28 @@ def _power_cut_while_settling() -> Iterator[None]:
         yield
     finally:
         unwatch()
+
+
+def test_a_settlement_whose_commit_was_not_heard_of_is_not_undone_by_its_repetition(
+    alice: Any, queue: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    output = _accept(alice)
+    real = settlement.deliver
+    heard: list[bool] = []
+
+    def deaf(deliveries: Any) -> list[bool]:
+        answers = real(deliveries)
+        if not heard:
+            heard.append(True)
+            raise OperationalError("server closed the connection unexpectedly")
+        return answers
+
+    monkeypatch.setattr(receiving._DELIVERIES, "_work", deaf)
+    queue.run()
+    output.refresh_from_db()
+    assert output.state == "succeeded"
+    assert list(Attempt.objects.values_list("status", "is_delivered")) == [("ok", True)]
+    assert (Charge.objects.count(), Media.objects.count()) == (1, 1)
 
 
 def _let_settle() -> None:
