@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
+from accounts.group_commit import GroupCommit
 from generation.contract import SIZES, Refusal, invalid
 from generation.models import Cost, ImageModel, ModelAlias, Price
 from generation.pricing import CostRates, SaleRates
@@ -88,8 +89,27 @@ def delivered_price(asked: Price, delivered_size: str, *, at: datetime) -> Price
 
 def cost_of(channel_kind: str, image_model: ImageModel, *, at: datetime, lane: str = "standard") -> CostRates:
     """What a kind of channel bills for a model; nothing known is nothing billed (the sandbox)."""
-    rows = Cost.objects.filter(channel_kind=channel_kind, image_model=image_model, lane=lane, valid_from__lte=at)
-    row = rows.order_by("-valid_from").first()
+    return _COSTS.do((channel_kind, image_model.pk, lane, at))
+
+
+_CostAsked = tuple[str, str, str, datetime]
+
+
+def costs_of(asked: Sequence[_CostAsked]) -> list[CostRates]:
+    """The same for several at once: each kind, model and lane is looked up once."""
+    rows = {key: list(_costs(*key)) for key in {each[:3] for each in asked}}
+    return [_rates(next((row for row in rows[each[:3]] if row.valid_from <= each[3]), None)) for each in asked]
+
+
+_COSTS = GroupCommit(costs_of)
+
+
+def _costs(channel_kind: str, image_model: str, lane: str) -> Iterable[Cost]:
+    rows = Cost.objects.filter(channel_kind=channel_kind, image_model=image_model, lane=lane)
+    return rows.order_by("-valid_from")
+
+
+def _rates(row: Cost | None) -> CostRates:
     if row is None:
         return CostRates()
     return CostRates(

@@ -21,9 +21,11 @@ _MAX_RETRY_AFTER_SECONDS = 300.0
 _SUCCESS_GRAIN = timedelta(seconds=10)
 
 
-def note_success(channel_id: str, *, started_at: datetime, now: datetime) -> None:
-    """A complete answer, a refusal included: the road works."""
-    _SUCCESSES.do((channel_id, started_at, now))
+def note_success(channel: Channel, *, started_at: datetime, now: datetime) -> None:
+    """A complete answer, a refusal included: the road works. `channel` is its row as it was before the call."""
+    is_noted = channel.last_success_at is not None and channel.last_success_at > now - _SUCCESS_GRAIN
+    if not is_noted or channel.failures_in_a_row:
+        _SUCCESSES.do((str(channel.pk), started_at, now))
 
 
 def note_successes(noted: Sequence[tuple[str, datetime, datetime]]) -> list[None]:

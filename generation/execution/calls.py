@@ -65,6 +65,8 @@ def _is_portable(history: tuple[Turn, ...], channel_id: str, upstream_model: str
 
 
 def _references(generation: Generation, files: ExitStack) -> tuple[ImageFile, ...]:
+    if not generation.input_image_count:
+        return ()
     rows = Reference.objects.filter(generation=generation).order_by("index")
     return tuple(
         ImageFile(

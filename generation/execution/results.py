@@ -81,7 +81,7 @@ def _keep_image(lease: Lease, attempt: Attempt, answer: Answer, known: dict[str,
 def _note_success(attempt: Attempt, now: datetime) -> None:
     """The image is safe; a channel's record that cannot be written must not undo that."""
     with contextlib.suppress(DatabaseError):
-        health.note_success(str(attempt.channel_id), started_at=attempt.started_at, now=now)
+        health.note_success(attempt.channel, started_at=attempt.started_at, now=now)
 
 
 def errored(lease: Lease, attempt: Attempt, error: ChannelError, *, now: datetime) -> None:
