@@ -6,8 +6,9 @@ import dataclasses
 import logging
 import time
 from datetime import datetime
+from functools import partial
 
-from django.db import OperationalError
+from django.db import OperationalError, transaction
 
 from accounts import crash_points
 from accounts.group_commit import GroupCommit
@@ -47,9 +48,13 @@ def ended(attempt: Attempt, *, now: datetime, **fields: object) -> dict[str, obj
     return {"finished_at": now, "latency_ms": latency, **fields}
 
 
-def close_attempt(attempt: Attempt, *, now: datetime, **fields: object) -> None:
-    """Write how an attempt ended."""
+def close_attempt(attempt: Attempt, *, result: str, now: datetime, **fields: object) -> None:
+    """Write how an attempt ended, in the caller's transaction. `result` is a word for the operator's counts."""
     Attempt.objects.filter(pk=attempt.pk).update(**ended(attempt, now=now, **fields))
+    cost = fields.get("cost_micros", 0)
+    cost_micros = cost if isinstance(cost, int) else 0
+    measure = partial(settlement.measure_attempt, attempt, result=result, now=now, cost_micros=cost_micros)
+    transaction.on_commit(measure, robust=True)
 
 
 def receive(attempt: Attempt, answer: Answer, known: dict[str, object], *, now: datetime) -> bool:

@@ -57,7 +57,7 @@ def _end_without_image(lease: Lease, attempt: Attempt, answer: Answer, known: di
     reason = answer.finish_reason or "no reason given"
     with write_transaction():
         settlement.fail(lease.output_id, code=code, message=message.format(reason=reason), now=now)
-        receiving.close_attempt(attempt, now=now, status=Attempt.Status.OK, **known)
+        receiving.close_attempt(attempt, result=answer.finish, now=now, status=Attempt.Status.OK, **known)
     _note_success(attempt, now)
 
 
@@ -106,7 +106,7 @@ def end_attempt(lease: Lease, attempt: Attempt, error: ChannelError, *, now: dat
         fields["upstream_request_id"] = receiving.clean(error.upstream_request_id)[:120]
     with write_transaction():
         _move_on(lease, attempt, error, now=now)
-        receiving.close_attempt(attempt, now=now, **fields)
+        receiving.close_attempt(attempt, result=error.kind, now=now, **fields)
 
 
 def _move_on(lease: Lease, attempt: Attempt, error: ChannelError, *, now: datetime) -> None:

@@ -94,13 +94,16 @@ def _end_unanswered(lease: Lease, now: datetime) -> None:
 
 
 def _end_attempt(attempt: Attempt, now: datetime) -> None:
-    Attempt.objects.filter(pk=attempt.pk, status=Attempt.Status.SENT).update(
+    cost_micros = cost_of(attempt, attempt.output.generation, Usage(), has_image=True)
+    ended = Attempt.objects.filter(pk=attempt.pk, status=Attempt.Status.SENT).update(
         status=Attempt.Status.UNKNOWN,
         error_kind="unknown",
         finished_at=now,
-        cost_micros=cost_of(attempt, attempt.output.generation, Usage(), has_image=True),
+        cost_micros=cost_micros,
         upstream_message="the worker that made this call is gone",
     )
+    if ended:
+        settlement.measure_attempt(attempt, result="unknown", now=now, cost_micros=cost_micros)
 
 
 def _end_forgotten_attempts(now: datetime) -> None:

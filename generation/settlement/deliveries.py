@@ -1,8 +1,4 @@
-"""How an output ends: state, image, charge and money in one transaction. Also cancel.
-
-Whoever wins the compare-and-set on the output's state settles it; everybody else walks away quietly. Images that come
-together are settled together.
-"""
+"""Images on their way to become their outputs': delivered and charged in one transaction, several together."""
 
 from __future__ import annotations
 
@@ -13,16 +9,15 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
-from django.db import connection, transaction
-
 from accounts import crash_points
 from accounts.ledger import operations
 from accounts.ledger.models import Entry
 from accounts.row_updates import update_each
-from accounts.transactions import repeatable, require_transaction, write_transaction
-from generation import catalog, decoding, pricing, wakeups
+from accounts.transactions import repeatable, write_transaction
+from generation import catalog, decoding, measurements, pricing
 from generation.contract import Usage
-from generation.models import LIVE_STATES, Attempt, Charge, Generation, Media, Output, Price, State
+from generation.models import Attempt, Charge, Media, Output, Price, State
+from generation.settlement.counts import Change, finish, measure_attempt
 
 BEFORE_RECEIVED = (State.QUEUED, State.LEASED, State.SENT)
 
@@ -67,7 +62,7 @@ class _Sale:
 
 def succeed(output_id: uuid.UUID, *, now: datetime) -> bool:
     """Deliver and charge an output whose image is stored and its own. False if it had ended before."""
-    rows = Media.objects.select_related("output__generation__price__image_model", "attempt")
+    rows = Media.objects.select_related("output__generation__price__image_model", "attempt__channel")
     media = rows.get(output_id=output_id)
     return deliver([Delivery(media, Usage(**(media.attempt.usage or {})), now)])[0]
 
@@ -89,10 +84,11 @@ def deliver(deliveries: Sequence[Delivery]) -> list[bool]:
         _end_outputs(won)
         _keep_images(won)
         Charge.objects.bulk_create(_charge(each, entries.get(each.row.pk)) for each in won)
-        changes = [_Change(each.row.generation_id, succeeded=1, price_micros=each.price_micros) for each in won]
-        _finish(changes, now=deliveries[0].at)
+        changes = [Change(each.row.generation_id, succeeded=1, price_micros=each.price_micros) for each in won]
+        finish(changes, now=deliveries[0].at)
         crash_points.reached("settle.settling")
     crash_points.reached("settle.settled")
+    _measure(won)
     return [each.media.output_id in live or each.media.attempt_id in known for each in deliveries]
 
 
@@ -185,120 +181,19 @@ def _charge(sale: _Sale, entry: Entry | None) -> Charge:
     )
 
 
-def fail(
-    output_id: uuid.UUID,
-    *,
-    code: str,
-    message: str,
-    now: datetime,
-    states: tuple[State, ...] = BEFORE_RECEIVED,
-    lease_number: int | None = None,
-) -> bool:
-    """End an output in a named failure that costs nothing, inside the caller's transaction.
-
-    False if it had ended or moved on before.
-    """
-    require_transaction()
-    return _end(output_id, State.FAILED, code, message, now=now, states=states, lease_number=lease_number)
-
-
-def cancel(generation: Generation, *, now: datetime) -> None:
-    """End what has not been sent; what is out with a channel still settles as it comes back.
-
-    The wish is written first, so that an output on its way back to the queue meets it there. Each output ends in a
-    transaction of its own: workers hold an output and wait for its generation, never the other way round.
-    """
-    live = Output.objects.filter(generation=generation, state__in=LIVE_STATES)
-    live.update(is_cancel_requested=True)
-    for output_id in list(live.order_by("pk").values_list("pk", flat=True)):
-        _cancel_alone(output_id, now)
-
-
-@repeatable
-def _cancel_alone(output_id: uuid.UUID, now: datetime) -> None:
-    with write_transaction():
-        cancel_output(output_id, now=now)
-
-
-def cancel_output(output_id: uuid.UUID, *, now: datetime) -> bool:
-    """Cancel one output that is not out with a channel, inside the caller's transaction."""
-    require_transaction()
-    return _end(
-        output_id,
-        State.CANCELED,
-        "canceled",
-        "Canceled. Nothing was charged.",
-        now=now,
-        states=(State.QUEUED, State.LEASED),
-    )
-
-
-def _end(
-    output_id: uuid.UUID,
-    state: State,
-    code: str,
-    message: str,
-    *,
-    now: datetime,
-    states: tuple[State, ...],
-    lease_number: int | None = None,
-) -> bool:
-    rows = Output.objects.filter(pk=output_id, state__in=states)
-    if lease_number is not None:
-        rows = rows.filter(lease_number=lease_number)
-    ended = rows.update(state=state, error_code=code, error_message=message[:500], finished_at=now, lease_until=None)
-    if not ended:
-        return False
-    output = Output.objects.only("generation_id", "quote_micros").get(pk=output_id)
-    if output.quote_micros:
-        operations.release(output_id=output_id, now=now)
-    _finish([_Change(output.generation_id, failed=int(state == State.FAILED))], now=now)
-    return True
-
-
-@dataclass(frozen=True, slots=True)
-class _Change:
-    """One output of a generation has ended."""
-
-    generation_id: uuid.UUID
-    succeeded: int = 0
-    failed: int = 0
-    price_micros: int = 0
-
-
-_COUNT = """
-UPDATE generation_generation
-SET open_count = open_count - %(ended)s, succeeded_count = succeeded_count + %(succeeded)s,
-    failed_count = failed_count + %(failed)s, price_micros = price_micros + %(price_micros)s,
-    finished_at = CASE WHEN open_count = %(ended)s THEN %(now)s ELSE finished_at END,
-    status = CASE WHEN open_count <> %(ended)s THEN status WHEN succeeded_count + %(succeeded)s > 0 THEN 'succeeded'
-             WHEN failed_count + %(failed)s > 0 THEN 'failed' ELSE 'canceled' END
-WHERE id = %(id)s
-"""
-
-
-def _finish(changes: Sequence[_Change], *, now: datetime) -> None:
-    """Count ended outputs; the last one of a generation ends it and rings. Generations in order: nobody deadlocks."""
-    if not changes:
-        return
-    by_generation: dict[uuid.UUID, list[_Change]] = defaultdict(list)
-    for change in changes:
-        by_generation[change.generation_id].append(change)
-    clock, key = Generation._meta.get_field("finished_at"), Generation._meta.get_field("id")
-    values = [
-        {
-            "ended": len(own),
-            "succeeded": sum(each.succeeded for each in own),
-            "failed": sum(each.failed for each in own),
-            "price_micros": sum(each.price_micros for each in own),
-            "now": clock.get_db_prep_save(now, connection),
-            "id": key.get_db_prep_save(generation_id, connection),
-        }
-        for generation_id, own in sorted(by_generation.items())
-    ]
-    with connection.cursor() as cursor:
-        cursor.executemany(_COUNT, values)
-    ended = Generation.objects.filter(pk__in=by_generation, open_count=0).values_list("pk", flat=True)
-    rung = [str(pk) for pk in ended]
-    # Whatever becomes of the ring, the settlement is committed and must not look as if it had failed.
-    transaction.on_commit(lambda: wakeups.ring_many(rung), robust=True)
+def _measure(sales: Sequence[_Sale]) -> None:
+    for each in sales:
+        attempt, output = each.delivery.media.attempt, each.row
+        if each.delivery.is_new:
+            measure_attempt(
+                attempt, result="ok", now=each.delivery.at, cost_micros=each.delivery.attempt["cost_micros"]
+            )
+        measurements.output_delivered(
+            output_id=output.pk,
+            generation_id=output.generation_id,
+            channel=attempt.channel.name,
+            model=output.generation.image_model_id,
+            mode=output.mode,
+            size=each.price.image_size,
+            price_micros=each.price_micros,
+        )
