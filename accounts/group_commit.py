@@ -1,8 +1,8 @@
 """Work of many threads done in one go: what comes while a group is being worked off forms the next group.
 
-Alone, a thread works at once and waits for nobody. Where the last group was one of several, the next one's leader
-lingers for some milliseconds, so that under load the price of a transaction (its round trips, its commit) is shared by
-more. One whose part makes the group fail never fails the others: each is then done by itself.
+Alone, a thread works at once and waits for nobody. Under load the leader of a group lingers for some milliseconds, so
+that the price of a transaction (its round trips, its commit) is shared by more. One whose part makes the group fail
+never fails the others: each is then done by itself.
 """
 
 from __future__ import annotations
@@ -18,7 +18,10 @@ T = TypeVar("T")
 R = TypeVar("R")
 
 
-_LINGER_SECONDS = 0.004
+_LINGER_SECONDS = 0.01
+# Who comes within this time of the one before may be one of many; to linger in vain is tried again only after a while.
+_CLOSE_SECONDS = 0.03
+_TRY_AGAIN_SECONDS = 0.3
 
 
 class _Place(Generic[T, R]):
@@ -51,6 +54,8 @@ class GroupCommit(Generic[T, R]):
         self._waiting: list[_Place[T, R]] = []
         self._is_led = False
         self._is_busy = False
+        self._led_at = 0.0
+        self._alone_at = 0.0
         self._mutex = threading.Lock()
 
     def do(self, item: T) -> R:
@@ -66,12 +71,12 @@ class GroupCommit(Generic[T, R]):
         return place.outcome()
 
     def _lead(self) -> None:
-        if self._is_busy:
+        if self._is_worth_lingering(time.monotonic()):
             time.sleep(_LINGER_SECONDS)
         with self._mutex:
             group = self._waiting[: self._max_size]
             del self._waiting[: self._max_size]
-            self._is_busy = len(group) > 1
+        self._learn(len(group) > 1, time.monotonic())
         try:
             self._work_off(group)
         finally:
@@ -79,6 +84,15 @@ class GroupCommit(Generic[T, R]):
             for place in group:
                 place.is_done = True
                 place.awake.set()
+
+    def _is_worth_lingering(self, now: float) -> bool:
+        is_close = now - self._led_at < _CLOSE_SECONDS and now - self._alone_at > _TRY_AGAIN_SECONDS
+        return self._is_busy or is_close
+
+    def _learn(self, has_company: bool, now: float) -> None:
+        if not has_company and (self._is_busy or now - self._led_at < _CLOSE_SECONDS):
+            self._alone_at = now
+        self._is_busy, self._led_at = has_company, now
 
     def _hand_over(self) -> None:
         with self._mutex:

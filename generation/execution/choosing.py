@@ -1,4 +1,4 @@
-"""Which channel an output is called on now. Looks for several outputs at once; writes nothing."""
+"""Takes outputs and says which channel each is called on now; several at once."""
 
 from __future__ import annotations
 
@@ -8,10 +8,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from accounts.group_commit import GroupCommit
 from generation.channels import registry, routing
 from generation.channels.models import Channel
-from generation.execution.leases import Lease
+from generation.execution.leases import Claim, Lease, claim_many
 from generation.models import Attempt, Output
 
 
@@ -24,28 +23,36 @@ class Road:
     attempt_number: int
 
 
-_Asked = tuple[Lease, Output, datetime]
+@dataclass(frozen=True, slots=True)
+class Taken:
+    """An output that is ours to run, and the road it takes."""
+
+    lease: Lease
+    output: Output
+    road: Road
+
+
 # Channel and status of an output's earlier attempts.
 _Attempts = list[tuple[uuid.UUID, str]]
 
 
-def choose(lease: Lease, output: Output, *, now: datetime) -> Road:
-    """The road of one output that is leased."""
-    return _LOOK.do((lease, output, now))
+def take_each(output_ids: Sequence[uuid.UUID], *, now: datetime) -> list[Taken | None]:
+    """Claim outputs that are due and choose their roads; None for one that somebody else has, or that has ended.
 
-
-def choose_each(asked: Sequence[_Asked]) -> list[Road]:
-    """The roads of several: one look at the channels of each mode and model, one at all earlier attempts."""
-    kinds = {(output.mode, output.generation.image_model_id) for _, output, _ in asked}
+    One claim for all, one look at the channels of each mode and model, one at earlier attempts.
+    """
+    claims = claim_many(output_ids)
+    outputs = [claim.output for claim in claims if claim]
+    kinds = {(output.mode, output.generation.image_model_id) for output in outputs}
     channels = {kind: registry.candidates(*kind) for kind in kinds}
-    attempts = _earlier_attempts([output.pk for lease, output, _ in asked if lease.number > 1])
-    return [
-        _road(channels[output.mode, output.generation.image_model_id], attempts.get(output.pk, []), now)
-        for _, output, now in asked
-    ]
+    attempts = _earlier_attempts([claim.output.pk for claim in claims if claim and claim.lease.number > 1])
 
+    def taken(claim: Claim) -> Taken:
+        output = claim.output
+        own = channels[output.mode, output.generation.image_model_id]
+        return Taken(claim.lease, output, _road(own, attempts.get(output.pk, []), now))
 
-_LOOK = GroupCommit(choose_each)
+    return [taken(claim) if claim else None for claim in claims]
 
 
 def _earlier_attempts(output_ids: Sequence[uuid.UUID]) -> Mapping[uuid.UUID, _Attempts]:

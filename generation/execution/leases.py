@@ -56,7 +56,7 @@ class Claim:
 @repeatable
 def claim_many(output_ids: Sequence[uuid.UUID]) -> list[Claim | None]:
     """Take queued outputs that are due. None for one that somebody else has, or that has ended, or is asked twice."""
-    rows = Output.objects.select_related("generation__price__image_model", "generation__image_model")
+    rows = Output.objects.select_related("generation__price", "generation__image_model")
     due = rows.filter(pk__in=set(output_ids), state=State.QUEUED, next_run_at__lte=Now())
     with write_transaction():
         if connection.vendor == "postgresql":
@@ -81,14 +81,6 @@ def _need_not_last() -> None:
 
 def _claimed(output: Output | None) -> Claim | None:
     return Claim(Lease(output.pk, output.lease_number + 1), output) if output else None
-
-
-_CLAIMS = GroupCommit(claim_many)
-
-
-def claim(output_id: uuid.UUID) -> Claim | None:
-    """Take a queued output that is due, or None: somebody else has it, or it has ended."""
-    return _CLAIMS.do(output_id)
 
 
 @repeatable

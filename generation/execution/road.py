@@ -9,12 +9,14 @@ import hashlib
 import hmac
 import logging
 import uuid
+from collections.abc import Sequence
 from datetime import UTC, datetime
 
 from django.conf import settings
 from django.db import InterfaceError, OperationalError, connection
 
 from accounts import crash_points
+from accounts.group_commit import GroupCommit
 from accounts.sealed import SealBroken
 from accounts.transactions import forbid_transaction, repeatable, write_transaction
 from generation import settlement
@@ -24,8 +26,9 @@ from generation.contract import Answer, Call, ChannelError
 from generation.egress import loop
 from generation.execution import choosing, results
 from generation.execution.calls import call_for
+from generation.execution.choosing import Taken
 from generation.execution.dispatch import due
-from generation.execution.leases import HEARTBEAT, Lease, claim, requeue, send
+from generation.execution.leases import HEARTBEAT, Lease, requeue, send
 from generation.models import Attempt, Output
 
 logger = logging.getLogger(__name__)
@@ -38,14 +41,14 @@ UNAVAILABLE = (
 
 def run(output_id: uuid.UUID) -> list[uuid.UUID]:
     """Run an output if it is due and nobody else has it. Answers the account's outputs to nudge next."""
-    claimed = claim(output_id)
-    if claimed is None:
+    taken = _TAKEN.do(output_id)
+    if taken is None:
         return []
-    lease = claimed.lease
+    lease = taken.lease
     HEARTBEAT.hold(lease)
     try:
         crash_points.reached("run.claimed")
-        return _run(lease, claimed.output)
+        return _run(taken)
     except (OperationalError, InterfaceError):
         # The sweeper finds the output when its lease has ended, and the database may be back by then.
         raise
@@ -62,13 +65,20 @@ def _now() -> datetime:
     return datetime.now(UTC)
 
 
-def _run(lease: Lease, output: Output) -> list[uuid.UUID]:
-    road = choosing.choose(lease, output, now=_now())
+def _take_each(output_ids: Sequence[uuid.UUID]) -> list[Taken | None]:
+    return choosing.take_each(output_ids, now=_now())
+
+
+_TAKEN = GroupCommit(_take_each)
+
+
+def _run(taken: Taken) -> list[uuid.UUID]:
+    output, road = taken.output, taken.road
     if road.channel is None:
-        _wait_or_fail(lease, road.wait_until)
+        _wait_or_fail(taken.lease, road.wait_until)
     else:
         with call_for(output, road.channel, attempt_number=road.attempt_number) as call:
-            _attempt(lease, output, road.channel, call)
+            _attempt(taken.lease, output, road.channel, call)
     return due(account_id=output.account_id, now=_now())
 
 

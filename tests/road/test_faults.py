@@ -57,7 +57,7 @@ def test_an_ancient_or_unknown_nudge_is_a_no_op(alice: Any, queue: Any) -> None:
 
 def test_a_worker_that_dies_before_sending_costs_nothing(alice: Any, queue: Any) -> None:
     output = _accept(alice)
-    assert leases.claim(output.pk) is not None
+    assert leases.claim_many([output.pk]) != [None]
     tasks.sweep()
     output.refresh_from_db()
     assert output.state == "leased"
@@ -68,7 +68,7 @@ def test_a_worker_that_dies_before_sending_costs_nothing(alice: Any, queue: Any)
 
 
 def _claim(output: Output) -> leases.Lease:
-    claimed = leases.claim(output.pk)
+    (claimed,) = leases.claim_many([output.pk])
     assert claimed is not None
     return claimed.lease
 
@@ -407,7 +407,7 @@ def test_what_strands_again_and_again_ends_for_free(alice: Any, queue: Any) -> N
     output = _accept(alice)
     for _ in range(5):
         Output.objects.filter(pk=output.pk).update(next_run_at=Now())
-        assert leases.claim(output.pk) is not None
+        assert leases.claim_many([output.pk]) != [None]
         _expire(output)
         tasks.sweep()
     output.refresh_from_db()
