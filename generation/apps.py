@@ -7,7 +7,8 @@ class GenerationConfig(AppConfig):
     verbose_name = "Generations"
 
     def ready(self) -> None:
-        from generation import checks, seed, triggers  # noqa: F401
+        from generation import catalog, checks, seed, triggers  # noqa: F401
 
         triggers.GUARDS.connect(self, pre_migrate, post_migrate)
         post_migrate.connect(seed.after_migrate, sender=self, weak=False, dispatch_uid="generation.seed")
+        catalog.watch_changes()

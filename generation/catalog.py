@@ -1,12 +1,18 @@
-"""A public name becomes an image model, its abilities and its price of the day. No price, no service."""
+"""A public name becomes an image model, its abilities and its price of the day. No price, no service.
+
+What was looked up is remembered for a moment; rows that come out of here are shared and never changed.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from accounts.group_commit import GroupCommit
+from django.conf import settings
+from django.db.models.signals import post_delete, post_save
+
+from accounts.remembered import Remembered
 from generation.contract import SIZES, Refusal, invalid
 from generation.models import Cost, ImageModel, ModelAlias, Price
 from generation.pricing import CostRates, SaleRates
@@ -22,19 +28,28 @@ class Found:
 
 def find(name: str, *, now: datetime) -> Found:
     """The image model behind a public name; the default model for an empty one. Refuses unknown and retired ones."""
-    if not name:
-        return Found(_checked(ImageModel.objects.get(is_default=True), now))
-    direct = ImageModel.objects.filter(name=name).first()
-    if direct is not None:
-        return Found(_checked(direct, now), _lifecycle_warnings(direct, now))
-    alias = ModelAlias.objects.select_related("image_model").filter(alias=name).first()
-    if alias is None:
+    image_model, alias = _MODELS.get(name)
+    if image_model is None:
         raise invalid(
             "model", f"There is no image model {name[:120]!r}. GET /api/v1/models lists them.", "model_not_found"
         )
+    if not name:
+        return Found(_checked(image_model, now))
+    if alias is None:
+        return Found(_checked(image_model, now), _lifecycle_warnings(image_model, now))
     note = f" {alias.note}" if alias.note else ""
     warning = {"code": "model_alias", "message": f"{alias.alias} is an alias of {alias.image_model_id}.{note}"}
-    return Found(_checked(alias.image_model, now), (warning, *_lifecycle_warnings(alias.image_model, now)))
+    return Found(_checked(image_model, now), (warning, *_lifecycle_warnings(image_model, now)))
+
+
+def _model_of(name: str) -> tuple[ImageModel | None, ModelAlias | None]:
+    if not name:
+        return ImageModel.objects.get(is_default=True), None
+    direct = ImageModel.objects.filter(name=name).first()
+    if direct is not None:
+        return direct, None
+    alias = ModelAlias.objects.select_related("image_model").filter(alias=name).first()
+    return (alias.image_model, alias) if alias else (None, None)
 
 
 def _checked(image_model: ImageModel, now: datetime) -> ImageModel:
@@ -60,8 +75,13 @@ def offered(*, now: datetime) -> Sequence[ImageModel]:
 
 def price_of(image_model: ImageModel, image_size: str, *, at: datetime, lane: str = "standard") -> Price | None:
     """The row of the price book in force, or None if the size has no price."""
-    rows = Price.objects.filter(image_model=image_model, image_size=image_size, lane=lane, valid_from__lte=at)
-    return rows.order_by("-valid_from").first()
+    rows = _PRICES.get((image_model.pk, image_size, lane))
+    return next((row for row in rows if row.valid_from <= at), None)
+
+
+def _prices(key: tuple[str, str, str]) -> list[Price]:
+    rows = Price.objects.filter(image_model=key[0], image_size=key[1], lane=key[2])
+    return list(rows.order_by("-valid_from"))
 
 
 def prices_of(image_model: ImageModel, *, at: datetime) -> dict[str, Price]:
@@ -89,27 +109,7 @@ def delivered_price(asked: Price, delivered_size: str, *, at: datetime) -> Price
 
 def cost_of(channel_kind: str, image_model: ImageModel, *, at: datetime, lane: str = "standard") -> CostRates:
     """What a kind of channel bills for a model; nothing known is nothing billed (the sandbox)."""
-    return _COSTS.do((channel_kind, image_model.pk, lane, at))
-
-
-_CostAsked = tuple[str, str, str, datetime]
-
-
-def costs_of(asked: Sequence[_CostAsked]) -> list[CostRates]:
-    """The same for several at once: each kind, model and lane is looked up once."""
-    rows = {key: list(_costs(*key)) for key in {each[:3] for each in asked}}
-    return [_rates(next((row for row in rows[each[:3]] if row.valid_from <= each[3]), None)) for each in asked]
-
-
-_COSTS = GroupCommit(costs_of)
-
-
-def _costs(channel_kind: str, image_model: str, lane: str) -> Iterable[Cost]:
-    rows = Cost.objects.filter(channel_kind=channel_kind, image_model=image_model, lane=lane)
-    return rows.order_by("-valid_from")
-
-
-def _rates(row: Cost | None) -> CostRates:
+    row = next((row for row in _COSTS.get((channel_kind, image_model.pk, lane)) if row.valid_from <= at), None)
     if row is None:
         return CostRates()
     return CostRates(
@@ -119,6 +119,33 @@ def _rates(row: Cost | None) -> CostRates:
         grounding_query_micros=row.grounding_query_micros,
         image_tokens_by_size=dict(row.image_tokens_by_size),
     )
+
+
+def _costs(key: tuple[str, str, str]) -> list[Cost]:
+    rows = Cost.objects.filter(channel_kind=key[0], image_model=key[1], lane=key[2])
+    return list(rows.order_by("-valid_from"))
+
+
+def _seconds() -> float:
+    return float(settings.NBP_CATALOGUE_SECONDS)
+
+
+_MODELS = Remembered(_model_of, seconds=_seconds)
+_PRICES = Remembered(_prices, seconds=_seconds)
+_COSTS = Remembered(_costs, seconds=_seconds)
+
+
+def forget(**_: object) -> None:
+    """Look at the rows again: something in the catalogue or the price book was changed here."""
+    for memory in (_MODELS, _PRICES, _COSTS):
+        memory.forget()
+
+
+def watch_changes() -> None:
+    """Forget when this process changes the catalogue; others follow within NBP_CATALOGUE_SECONDS."""
+    for model in (ImageModel, ModelAlias, Price, Cost):
+        post_save.connect(forget, sender=model, dispatch_uid=f"catalog.{model.__name__}.saved")
+        post_delete.connect(forget, sender=model, dispatch_uid=f"catalog.{model.__name__}.deleted")
 
 
 def sale_rates(price: Price) -> SaleRates:

@@ -64,6 +64,8 @@ def _own_folders(settings: Any, tmp_path: Any) -> None:
     }
     settings.NBP_SPOOL_DIR = tmp_path / "spool"
     settings.NBP_RETRY_BASE_SECONDS = 0.001
+    # Tests change rows by UPDATE, of which nobody is told.
+    settings.NBP_CATALOGUE_SECONDS = 0
     settings.NBP_REQUESTS_PER_MINUTE = 100_000
     settings.NBP_REFUSED_KEYS_PER_MINUTE = 100_000
     settings.PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
