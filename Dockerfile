@@ -11,6 +11,11 @@ ENV PYTHONUNBUFFERED=1 \
 RUN useradd --system --uid 10001 --no-create-home --shell /usr/sbin/nologin nbp \
     && install --directory --owner=nbp --group=nbp --mode=0700 /data
 
+# pg_dump and pg_restore, for manage.py backup and restore.
+RUN apt-get update \
+    && apt-get install --yes --no-install-recommends postgresql-client \
+    && rm -rf /var/lib/apt/lists/*
+
 WORKDIR /app
 COPY requirements/base.txt requirements/base.txt
 RUN pip install --require-hashes -r requirements/base.txt
@@ -25,12 +30,11 @@ USER nbp
 VOLUME /data
 EXPOSE 8000
 
-# The front page needs the database; whatever is no fault of the server's (a redirect, an unknown host name) is healthy.
+# Whether this process serves; whether anybody works is the worker's health check (compose.yml).
 HEALTHCHECK --interval=30s --timeout=10s --start-period=60s --retries=3 CMD ["python", "-c", "\
 import http.client, os, sys\n\
-host = os.environ.get('ALLOWED_HOSTS', 'localhost').split(',')[0].lstrip('.')\n\
 connection = http.client.HTTPConnection('127.0.0.1', int(os.environ.get('PORT', '8000')), timeout=8)\n\
-connection.request('GET', '/', headers={'Host': host, 'X-Forwarded-Proto': 'https'})\n\
-sys.exit(connection.getresponse().status >= 500)"]
+connection.request('GET', '/readyz?exclude=worker')\n\
+sys.exit(connection.getresponse().status != 200)"]
 
 CMD ["python", "manage.py", "serve", "--host", "0.0.0.0", "--no-worker"]

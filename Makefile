@@ -4,10 +4,10 @@ PYTHON ?= $(shell for p in python3.13 python3.12 python3.11 python3; do \
 BIN := .venv/bin
 export NBP_ENV ?= development
 
-.PHONY: help run test test-services lint fmt install requirements openapi clean
+.PHONY: help run test test-services soak bench lint audit-dependencies fmt install requirements openapi clean
 
 help: ## Show this list
-	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 20
 
 run: .venv/.base ## Install what is missing, then serve site, API and worker on http://127.0.0.1:$PORT (8000)
 	@exec $(BIN)/python manage.py serve
@@ -33,9 +33,17 @@ test: .venv/.dev ## The whole suite on SQLite, with no service running
 test-services: .venv/.dev ## The same suite against PostgreSQL and Redis, and a smoke test on RabbitMQ
 	@$(BIN)/python tests/services.py $(BIN)/python -m pytest -n auto --dist loadfile
 
-lint: .venv/.dev ## ruff, mypy, layers, migrations, deployment checks, API schema
+soak: .venv/.dev ## 10,000 seeds of the simulator, or SEEDS=... from FIRST=... on (a twentieth where DATABASE_URL is PostgreSQL)
+	@SIMULATOR_SEEDS=$${SEEDS:-10000} SIMULATOR_FIRST=$${FIRST:-0} REDIS_URL= CELERY_BROKER_URL= $(BIN)/python -m pytest -n auto \
+		tests/simulator/test_even_seeds.py tests/simulator/test_odd_seeds.py tests/ledger/test_state_machine.py
+
+bench: .venv/.dev ## Measure everything against PostgreSQL and Redis; ONLY="burst cpu" measures some of it
+	@$(BIN)/python -m benchmarks $(ONLY)
+
+lint: .venv/.dev ## ruff, bandit, mypy, layers, migrations, deployment checks, API schema
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
+	@$(BIN)/bandit -c pyproject.toml -q -r accounts generation nbp_site
 	@$(BIN)/mypy accounts generation nbp_site
 	@$(BIN)/lint-imports
 	@NBP_DATA_DIR=$$(mktemp -d) $(BIN)/python manage.py makemigrations --check --dry-run
@@ -44,6 +52,9 @@ lint: .venv/.dev ## ruff, mypy, layers, migrations, deployment checks, API schem
 		$(BIN)/python manage.py check --deploy --fail-level WARNING
 	@NBP_DATA_DIR=$$(mktemp -d) $(BIN)/python manage.py spectacular --validate --fail-on-warn --file docs/api/openapi.check.yaml
 	@diff -u docs/api/openapi.yaml docs/api/openapi.check.yaml && rm docs/api/openapi.check.yaml
+
+audit-dependencies: .venv/.dev ## Look every pinned library up among the known holes (asks osv.dev)
+	@$(BIN)/python tests/advisories.py
 
 openapi: .venv/.dev ## Write the API schema to docs/api/openapi.yaml
 	@NBP_DATA_DIR=$$(mktemp -d) $(BIN)/python manage.py spectacular --validate --fail-on-warn --file docs/api/openapi.yaml

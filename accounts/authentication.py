@@ -8,12 +8,15 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from django.conf import settings
+from django.db.models import Q
 
 from accounts.keys import ParsedKey, hash_secret, parse
 from accounts.models import Account, ApiKey, User
+from accounts.transactions import write_transaction
 
 _DUMMY_HASH = "0" * 64
 _LAST_USED_GRAIN = timedelta(minutes=1)
+_KEYS = ApiKey.objects.select_related("account")
 
 
 class AuthenticationFailed(Exception):
@@ -64,7 +67,7 @@ def authenticate(raw: str, *, address: str, now: datetime) -> Requester:
 def _find(parsed: ParsedKey | None) -> ApiKey | None:
     if parsed is None:
         return None
-    api_key = ApiKey.objects.select_related("account").filter(key_id=parsed.key_id, mode=parsed.mode).first()
+    api_key = next(iter(_KEYS.filter(key_id=parsed.key_id, mode=parsed.mode)[:1]), None)
     # The comparison happens for unknown ids too, so that time does not tell them from wrong secrets.
     is_right = hmac.compare_digest(hash_secret(parsed.secret), api_key.key_hash if api_key else _DUMMY_HASH)
     return api_key if is_right else None
@@ -99,5 +102,8 @@ def _check_address(api_key: ApiKey, address: str) -> None:
 
 def _touch(api_key: ApiKey, now: datetime) -> None:
     """Note the use, at most once a minute: a write per request would cost more than it tells."""
-    if api_key.last_used_at is None or now - api_key.last_used_at >= _LAST_USED_GRAIN:
-        ApiKey.objects.filter(pk=api_key.pk).update(last_used_at=now)
+    if api_key.last_used_at is not None and now - api_key.last_used_at < _LAST_USED_GRAIN:
+        return
+    not_since = Q(last_used_at=None) | Q(last_used_at__lte=now - _LAST_USED_GRAIN)
+    with write_transaction():
+        ApiKey.objects.filter(not_since, pk=api_key.pk).update(last_used_at=now)

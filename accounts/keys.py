@@ -12,7 +12,7 @@ import re
 import secrets
 import string
 import zlib
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -43,7 +43,7 @@ class ParsedKey:
 
     mode: str
     key_id: str
-    secret: str
+    secret: str = field(repr=False)
 
 
 def _letters(count: int) -> str:

@@ -123,8 +123,8 @@ def finished_outputs_have_no_open_attempt() -> Iterator[str]:
 
 
 def images_are_readable() -> Iterator[str]:
-    """I9: every delivered image lies in storage with the hash that was charged."""
-    for row in Media.objects.filter(output__state=State.SUCCEEDED).iterator(chunk_size=_CHUNK):
+    """I9: every delivered image that was not purged lies in storage with the hash that was charged."""
+    for row in Media.objects.filter(output__state=State.SUCCEEDED, purged_at=None).iterator(chunk_size=_CHUNK):
         if not media.exists(row.storage_name):
             yield f"the image of output {row.output_id} is gone: {row.storage_name}"
         elif media.sha256_of(row.storage_name) != row.sha256:

@@ -25,7 +25,7 @@ class ReferenceInput:
     role: Role = "object"
     name: str = ""
     url: str = ""
-    data: bytes = b""
+    data: bytes = field(default=b"", repr=False)
     output: str = ""
 
 
@@ -33,7 +33,7 @@ class ReferenceInput:
 class GenerationRequest:
     """What is asked, in our words. `None` means "the default of the image model"."""
 
-    prompt: str
+    prompt: str = field(repr=False)
     model: str = ""
     n: int = 1
     aspect_ratio: str | None = None
@@ -117,7 +117,7 @@ class Part:
 class Turn:
     """One earlier prompt, the images sent with it, and what the model answered to it."""
 
-    prompt: str
+    prompt: str = field(repr=False)
     references: tuple[ImageFile, ...]
     image: ImageFile
     parts: tuple[Part, ...]
@@ -130,7 +130,7 @@ class Call:
     """One attempt's worth of work for an adapter. Seconds are wall-clock; `spool` is a directory for large bodies."""
 
     upstream_model: str
-    prompt: str
+    prompt: str = field(repr=False)
     aspect_ratio: str
     image_size: str
     spool: Path
@@ -240,7 +240,7 @@ class Outcome:
     status: str
     mode: Mode
     model: str
-    prompt: str
+    prompt: str = field(repr=False)
     aspect_ratio: str
     image_size: str
     n: int

@@ -7,10 +7,18 @@ from __future__ import annotations
 
 import logging
 import uuid
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager
 
 from prometheus_client import Counter, Histogram
 
+from accounts import request_context
 from accounts.identifiers import public_id
+
+try:
+    from opentelemetry import trace
+except ImportError:
+    trace = None
 
 logger = logging.getLogger(__name__)
 _ROAD = ("channel", "model", "mode")
@@ -26,6 +34,30 @@ _COST = Counter("nbp_cost_micros", "What providers bill for ended calls, in micr
 _IMAGES = Counter("nbp_images", "Images delivered.", (*_ROAD, "size"))
 _PRICE = Counter("nbp_price_micros", "What was charged for delivered images, in micro-dollars.", _ROAD)
 _ENDED = Counter("nbp_outputs_ended", "Outputs that ended, by state and error code.", ("mode", "state", "code"))
+
+
+@contextmanager
+def calling(*, channel: str, model: str, mode: str) -> Iterator[None]:
+    """A span around a call to a channel, where tracing is installed and switched on; else nothing.
+
+    A failure is named by its type alone: its words may be those of a prompt.
+    """
+    if trace is None:
+        yield
+        return
+    spans = trace.get_tracer("nanobananapro").start_as_current_span(
+        "call channel",
+        kind=trace.SpanKind.CLIENT,
+        attributes={"nbp.channel": channel, "nbp.model": model, "nbp.mode": mode},
+        record_exception=False,
+        set_status_on_exception=False,
+    )
+    with spans as span:
+        try:
+            yield
+        except Exception as error:
+            span.set_status(trace.StatusCode.ERROR, type(error).__name__)
+            raise
 
 
 def attempt_ended(
@@ -44,8 +76,6 @@ def attempt_ended(
     _CALLS.labels(channel, model, mode, result).inc()
     _COST.labels(channel, model, mode).inc(cost_micros)
     facts = {
-        "output": public_id("out", output_id),
-        "attempt": str(number),
         "channel": channel,
         "model": model,
         "mode": mode,
@@ -53,7 +83,8 @@ def attempt_ended(
         "milliseconds": round(seconds * 1000),
         "cost_micros": cost_micros,
     }
-    logger.info("attempt %d on %s: %s after %.1f s", number, channel, result, seconds, extra={"facts": facts})
+    with request_context.working_on(output=public_id("out", output_id), attempt=str(number)):
+        logger.info("attempt %d on %s: %s after %.1f s", number, channel, result, seconds, extra={"facts": facts})
 
 
 def output_delivered(
@@ -70,26 +101,18 @@ def output_delivered(
     _IMAGES.labels(channel, model, mode, size).inc()
     _PRICE.labels(channel, model, mode).inc(price_micros)
     _ENDED.labels(mode, "succeeded", "").inc()
-    facts = {
-        "generation": public_id("gen", generation_id),
-        "output": public_id("out", output_id),
-        "channel": channel,
-        "model": model,
-        "mode": mode,
-        "size": size,
-        "price_micros": price_micros,
-    }
-    logger.info("delivered for %d micro-dollars", price_micros, extra={"facts": facts})
+    facts = {"channel": channel, "model": model, "mode": mode, "size": size, "price_micros": price_micros}
+    with _about(generation_id, output_id):
+        logger.info("delivered for %d micro-dollars", price_micros, extra={"facts": facts})
 
 
 def output_ended(*, output_id: uuid.UUID, generation_id: uuid.UUID, mode: str, state: str, code: str) -> None:
     """An output failed or was canceled, for free, and the transaction that says so is committed."""
     _ENDED.labels(mode, state, code).inc()
-    facts = {
-        "generation": public_id("gen", generation_id),
-        "output": public_id("out", output_id),
-        "mode": mode,
-        "state": state,
-        "code": code,
-    }
-    logger.info("%s: %s", state, code, extra={"facts": facts})
+    with _about(generation_id, output_id):
+        logger.info("%s: %s", state, code, extra={"facts": {"mode": mode, "state": state, "code": code}})
+
+
+def _about(generation_id: uuid.UUID, output_id: uuid.UUID) -> AbstractContextManager[None]:
+    """The names of one output: settlements of several share a transaction, and with it a thread."""
+    return request_context.working_on(generation=public_id("gen", generation_id), output=public_id("out", output_id))

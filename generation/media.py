@@ -83,7 +83,7 @@ def _local_path(name: str) -> Path | None:
 
 def _write_local(path: Path, source: Path | bytes) -> None:
     """Write beside the place and rename: a crash leaves the old state or the new one, never half a file."""
-    path.parent.mkdir(parents=True, exist_ok=True)
+    _make_folder(path.parent)
     draft = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
     try:
         if isinstance(source, bytes):
@@ -96,6 +96,14 @@ def _write_local(path: Path, source: Path | bytes) -> None:
         _make_durable(path.parent)
     finally:
         draft.unlink(missing_ok=True)
+
+
+def _make_folder(path: Path) -> None:
+    """For its owner and group, as the files in it are, whatever the process's umask says."""
+    if not path.is_dir():
+        _make_folder(path.parent)
+        path.mkdir(exist_ok=True)
+        path.chmod(0o750)
 
 
 def _link_or_copy(source: Path, target: Path) -> None:

@@ -63,7 +63,7 @@ async def _gather(urls: Sequence[str]) -> list[bytes | FetchFailed]:
 def _prepare(requester: Requester, given: ReferenceInput, fetched: bytes | FetchFailed, param: str) -> Prepared:
     data = _bytes_of(requester, given, fetched, param)
     try:
-        clean = decoding.take_in(data, byte_cap=_OWN_BYTES if given.output else _SENT_BYTES)
+        clean = decoding.take_in_apart(data, byte_cap=_OWN_BYTES if given.output else _SENT_BYTES)
     except decoding.Undecodable as error:
         raise invalid(param, str(error), "reference_not_decodable") from error
     return Prepared(

@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from celery import shared_task
 from kombu.exceptions import OperationalError
 
-from generation import execution
+from generation import execution, retention
 
 logger = logging.getLogger(__name__)
 _EXPIRES_SECONDS = 300
@@ -31,9 +31,14 @@ def sweep() -> None:
     nudge(execution.sweep(now=datetime.now(UTC)))
 
 
-def purge() -> None:
-    """Forget what is past its days."""
-    execution.purge(now=datetime.now(UTC))
+def purge(*, with_retention: bool) -> bool:
+    """Forget what is past its days: what crashes left here and, if wanted, a batch of words and images.
+
+    True if there may be more.
+    """
+    now = datetime.now(UTC)
+    execution.purge(now=now)
+    return with_retention and retention.purge(now=now)
 
 
 def nudge(output_ids: Iterable[uuid.UUID]) -> None:

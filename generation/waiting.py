@@ -1,4 +1,4 @@
-"""An outcome within a deadline. One watcher per process serves all waiters, and a waiter holds nothing but a future.
+"""An outcome within a deadline. One watcher per process serves all waiters, and a waiter holds nothing but an event.
 
 A ring wakes a waiter at once; the watcher's query for all waited-for ids, a few times a second, is the net under it.
 """
@@ -9,7 +9,8 @@ import asyncio
 import logging
 import threading
 import uuid
-from collections import defaultdict
+from collections import OrderedDict, defaultdict
+from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 
@@ -19,6 +20,7 @@ from generation import queries, wakeups
 
 logger = logging.getLogger(__name__)
 _TICK_SECONDS = 0.25
+_REMEMBERED = 4096
 _Waiter = tuple[asyncio.AbstractEventLoop, asyncio.Event]
 
 
@@ -27,6 +29,8 @@ class Watcher:
 
     def __init__(self) -> None:
         self._waiters: dict[uuid.UUID, set[_Waiter]] = defaultdict(set)
+        # What has ended stays ended: a ring between a commit and the wait for it is remembered, not lost.
+        self._ended: OrderedDict[uuid.UUID, None] = OrderedDict()
         # Reentrant, because a signal handler may close the watcher while this very thread holds the lock.
         self._lock = threading.RLock()
         self._executor = ThreadPoolExecutor(1, thread_name_prefix="watcher")
@@ -34,17 +38,23 @@ class Watcher:
         self.is_closing = False
         wakeups.listen(self._heard)
 
+    def attend(self) -> None:
+        """Hear rings from now on: for what is about to begin and may end before anybody waits for it."""
+        wakeups.hear_other_processes()
+
     async def wait(self, generation_id: uuid.UUID, *, seconds: float) -> None:
         """Return when the generation may have ended, when the time is up, or when the process shuts down."""
         event = asyncio.Event()
         waiter = (asyncio.get_running_loop(), event)
         with self._lock:
+            if self.is_closing or generation_id in self._ended:
+                return
             self._waiters[generation_id].add(waiter)
-        wakeups.hear_other_processes()
+        self.attend()
         self._start_ticking()
         try:
-            if not self.is_closing:
-                await asyncio.wait_for(event.wait(), timeout=seconds)
+            async with asyncio.timeout(seconds):
+                await event.wait()
         except TimeoutError:
             return
         finally:
@@ -55,20 +65,24 @@ class Watcher:
 
     def close(self) -> None:
         """Wake everybody: the process is shutting down. Callable from any thread or signal handler's loop."""
-        self.is_closing = True
         with self._lock:
+            self.is_closing = True
             everybody = [waiter for waiters in self._waiters.values() for waiter in waiters]
-        for loop, event in everybody:
-            loop.call_soon_threadsafe(event.set)
+        _wake(everybody)
 
-    def _heard(self, generation_id: str) -> None:
+    def _heard(self, generation_ids: Sequence[str]) -> None:
+        try:
+            self._remember([uuid.UUID(each) for each in generation_ids])
+        except ValueError:
+            logger.warning("a ring for something that is no generation's id")
+
+    def _remember(self, ended: Sequence[uuid.UUID]) -> None:
         with self._lock:
-            waiters = list(self._waiters.get(uuid.UUID(generation_id), ()))
-        for loop, event in waiters:
-            try:
-                loop.call_soon_threadsafe(event.set)
-            except RuntimeError:
-                logger.debug("a waiter's loop is closed")
+            self._ended.update(dict.fromkeys(ended))
+            while len(self._ended) > _REMEMBERED:
+                self._ended.popitem(last=False)
+            woken = [waiter for each in ended for waiter in self._waiters.get(each, ())]
+        _wake(woken)
 
     def _start_ticking(self) -> None:
         loop = asyncio.get_running_loop()
@@ -83,10 +97,9 @@ class Watcher:
                 ids = list(self._waiters)
             if not ids:
                 return
-            for generation_id in await loop.run_in_executor(self._executor, partial(self._ended, ids)):
-                self._heard(str(generation_id))
+            self._remember(await loop.run_in_executor(self._executor, partial(self._found_ended, ids)))
 
-    def _ended(self, ids: list[uuid.UUID]) -> list[uuid.UUID]:
+    def _found_ended(self, ids: list[uuid.UUID]) -> list[uuid.UUID]:
         try:
             return queries.finished(ids)
         except DatabaseError as error:
@@ -94,6 +107,23 @@ class Watcher:
             return []
         finally:
             connection.close()
+
+
+def _wake(waiters: Iterable[_Waiter]) -> None:
+    """One call for each event loop, however many wait there."""
+    by_loop: dict[asyncio.AbstractEventLoop, list[asyncio.Event]] = defaultdict(list)
+    for loop, event in waiters:
+        by_loop[loop].append(event)
+    for loop, events in by_loop.items():
+        try:
+            loop.call_soon_threadsafe(_set_all, events)
+        except RuntimeError:
+            logger.debug("the waiters' loop is closed")
+
+
+def _set_all(events: Iterable[asyncio.Event]) -> None:
+    for event in events:
+        event.set()
 
 
 WATCHER = Watcher()

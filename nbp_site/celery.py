@@ -4,25 +4,46 @@ from __future__ import annotations
 
 import os
 import threading
+import uuid
 from typing import Any
 
 from celery import Celery
-from celery.signals import worker_ready, worker_shutdown, worker_shutting_down
+from celery.signals import task_postrun, task_prerun, worker_ready, worker_shutdown, worker_shutting_down
 from django.conf import settings
+
+from accounts import request_context
+from accounts.identifiers import public_id
+from nbp_site.operating.probe_queue import ReadsProbes
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "nbp_site.settings")
 
 
 app = Celery("nbp")
 app.config_from_object("nbp_site.celery_config")
-app.autodiscover_tasks(["generation"])
+app.autodiscover_tasks(["generation", "nbp_site.operating"])
+app.steps["consumer"].add(ReadsProbes)
+
+
+@task_prerun.connect
+def _name_the_work(kwargs: dict[str, Any], **_: Any) -> None:
+    """Log lines of a task say which output it is about."""
+    output_id = kwargs.get("output_id")
+    request_context.begin_work(**({"output": public_id("out", uuid.UUID(output_id))} if output_id else {}))
+
+
+@task_postrun.connect
+def _forget_the_work(**_: Any) -> None:
+    request_context.end_work()
 
 
 @worker_ready.connect
 def _start_sweeper(**_: Any) -> None:
+    from nbp_site.operating import tracing, worker_metrics
     from nbp_site.sweeper import SWEEPER
 
+    tracing.start()
     SWEEPER.start()
+    worker_metrics.serve()
 
 
 @worker_shutting_down.connect

@@ -11,6 +11,7 @@ from nbp_site.environment import (
     env,
     load_secrets,
 )
+from nbp_site.operating.logs import logging_settings
 
 # --- secrets -----------------------------------------------------------------------------------------------------
 _secrets = load_secrets()
@@ -58,7 +59,9 @@ INSTALLED_APPS = [
 ]
 
 MIDDLEWARE = [
+    "nbp_site.operating.doors.OperatingDoors",
     "nbp_site.request_ids.RequestIdMiddleware",
+    "nbp_site.operating.request_log.RequestLog",
     "django.middleware.security.SecurityMiddleware",
     "csp.middleware.CSPMiddleware",
     "django.contrib.sessions.middleware.SessionMiddleware",
@@ -69,6 +72,19 @@ MIDDLEWARE = [
     "django_htmx.middleware.HtmxMiddleware",
     "django.contrib.messages.middleware.MessageMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
+]
+# Paths that the API's own handler serves: every view below them is a coroutine, and no thread stands by for a request.
+NBP_API_PREFIXES = ("/api/", "/m/")
+# Pages below those paths that need the site's own middleware.
+NBP_API_PAGES = ("/api/v1/docs", "/api/v1/schema")
+# What of the list above an API needs, and nothing that waits: these run on the event loop.
+NBP_API_MIDDLEWARE = [
+    "nbp_site.request_ids.RequestIdMiddleware",
+    "nbp_site.operating.request_log.RequestLog",
+    "nbp_site.loop_middleware.Security",
+    "nbp_site.loop_middleware.ContentSecurityPolicy",
+    "nbp_site.loop_middleware.Common",
+    "nbp_site.loop_middleware.FrameOptions",
 ]
 
 TEMPLATES = [
@@ -147,6 +163,7 @@ NBP_ACCOUNT_RUNNING_CAP = env.int("NBP_ACCOUNT_RUNNING_CAP", default=50)
 NBP_TEST_RUNNING_CAP = env.int("NBP_TEST_RUNNING_CAP", default=32)
 NBP_ACCOUNT_QUEUE_CAP = env.int("NBP_ACCOUNT_QUEUE_CAP", default=1000)
 NBP_LINK_SECONDS = env.int("NBP_LINK_SECONDS", default=3600)
+NBP_ACCEL_PREFIX = env.str("NBP_ACCEL_PREFIX", default="")
 NBP_MAX_BODY_BYTES = env.int("NBP_MAX_BODY_BYTES", default=100 * 1024 * 1024)
 NBP_FETCH_ALLOW_HOSTS = env.list("NBP_FETCH_ALLOW_HOSTS", default=[])
 NBP_WAITING_THREADS = env.int("NBP_WAITING_THREADS", default=16)
@@ -154,6 +171,7 @@ NBP_INTAKE_THREADS = env.int("NBP_INTAKE_THREADS", default=16)
 NBP_REQUESTS_PER_MINUTE = env.int("NBP_REQUESTS_PER_MINUTE", default=600)
 NBP_REFUSED_KEYS_PER_MINUTE = env.int("NBP_REFUSED_KEYS_PER_MINUTE", default=60)
 NBP_IDEMPOTENCY_DAYS = env.int("NBP_IDEMPOTENCY_DAYS", default=7)
+NBP_CATALOGUE_SECONDS = env.float("NBP_CATALOGUE_SECONDS", default=2.0)
 
 # --- the API -----------------------------------------------------------------------------------------------------
 DATA_UPLOAD_MAX_MEMORY_SIZE = NBP_MAX_BODY_BYTES
@@ -226,16 +244,22 @@ if env.bool("NBP_BEHIND_PROXY", default=False):
     ALLAUTH_TRUSTED_PROXY_COUNT = 1
 
 # --- logs --------------------------------------------------------------------------------------------------------
-LOGGING = {
-    "version": 1,
-    "disable_existing_loggers": False,
-    "filters": {"request_id": {"()": "nbp_site.request_ids.RequestIdFilter"}},
-    "formatters": {"line": {"format": "%(asctime)s %(levelname)s %(name)s [%(request_id)s] %(message)s"}},
-    "handlers": {"console": {"class": "logging.StreamHandler", "formatter": "line", "filters": ["request_id"]}},
-    "root": {"handlers": ["console"], "level": env.str("NBP_LOG_LEVEL", default="WARNING")},
-    "loggers": {
-        name: {"level": env.str("NBP_LOG_LEVEL", default="INFO")} for name in ("accounts", "generation", "nbp_site")
-    },
-}
+NBP_LOG_FORMAT = env.str("NBP_LOG_FORMAT", default="line" if IS_DEVELOPMENT else "json")
+LOGGING = logging_settings(
+    form=NBP_LOG_FORMAT,
+    level=env.str("NBP_LOG_LEVEL", default="INFO"),
+    library_level=env.str("NBP_LOG_LEVEL", default="WARNING"),
+)
+
+# --- operating ---------------------------------------------------------------------------------------------------
+NBP_METRICS_TOKEN = env.str("NBP_METRICS_TOKEN", default="")
+NBP_METRICS_HOST = env.str("NBP_METRICS_HOST", default="127.0.0.1")
+NBP_METRICS_PORT = env.int("NBP_METRICS_PORT", default=0)
+NBP_MIN_FREE_BYTES = env.int("NBP_MIN_FREE_BYTES", default=500_000_000)
+NBP_WORKER_STALE_SECONDS = env.float("NBP_WORKER_STALE_SECONDS", default=60.0)
+NBP_WORKER_STALLED_EXIT_SECONDS = env.float("NBP_WORKER_STALLED_EXIT_SECONDS", default=0.0 if IS_DEVELOPMENT else 120.0)
+NBP_RETENTION_PROMPT_DAYS = env.int("NBP_RETENTION_PROMPT_DAYS", default=0)
+NBP_RETENTION_IMAGE_DAYS = env.int("NBP_RETENTION_IMAGE_DAYS", default=0)
+NBP_OTEL = env.bool("NBP_OTEL", default=False)
 
 SILENCED_SYSTEM_CHECKS: list[str] = []

@@ -9,10 +9,13 @@ import time
 from django.db import DatabaseError, connection
 
 from generation import tasks
+from nbp_site.operating import gauges, probing, purging
 
 logger = logging.getLogger(__name__)
 _EVERY_SECONDS = 0.5
 _PURGE_EVERY_SECONDS = 3600.0
+# Forgetting waits between its batches, so that sweeping does not wait for it.
+_PURGE_AGAIN_SECONDS = 2.0
 
 
 class Sweeper:
@@ -33,6 +36,7 @@ class Sweeper:
         self._stopped.set()
         if self._thread is not None:
             self._thread.join(timeout=5)
+            self._say_goodbye()
 
     def _run(self) -> None:
         while not self._stopped.wait(_EVERY_SECONDS):
@@ -48,9 +52,19 @@ class Sweeper:
 
     def _sweep(self) -> None:
         tasks.sweep()
+        gauges.SWEPT_AT.set_to_current_time()
+        probing.PROBE.step()
         if time.monotonic() >= self._purge_at:
-            self._purge_at = time.monotonic() + _PURGE_EVERY_SECONDS
-            tasks.purge()
+            has_more = purging.purge_some()
+            self._purge_at = time.monotonic() + (_PURGE_AGAIN_SECONDS if has_more else _PURGE_EVERY_SECONDS)
+
+    def _say_goodbye(self) -> None:
+        try:
+            probing.say_goodbye()
+        except DatabaseError as error:
+            logger.warning("this worker's row stays behind for a while: %s", error)
+        finally:
+            connection.close()
 
 
 SWEEPER = Sweeper()

@@ -4,6 +4,7 @@ Nothing here knows where a file came from or what it costs. Everything that deco
 """
 
 from generation.decoding.outputs import verify_output
+from generation.decoding.pool import take_in_apart
 from generation.decoding.previews import thumbnail
 from generation.decoding.references import CleanImage, inspect_reference, take_in
 from generation.decoding.shapes import SizeClass, nearest_ratio, size_class
@@ -18,6 +19,7 @@ __all__ = [
     "nearest_ratio",
     "size_class",
     "take_in",
+    "take_in_apart",
     "thumbnail",
     "verify_output",
 ]

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from generation.decoding import jpeg, pillow, png, webp
-from generation.decoding.verdict import MIME_TYPES, Decoded, Kind, Undecodable, kind_of
+from generation.decoding.verdict import MIME_TYPES, Decoded, Kind, Undecodable, kind_of, require_unfoldable
 
 _DRAFT_SCALE = 8
 
@@ -33,6 +33,8 @@ def _png(file: BinaryIO) -> tuple[int, int]:
 
 def _jpeg(file: BinaryIO) -> tuple[int, int]:
     width, height = jpeg.check(file)
+    # A JPEG of several scans is held whole by its decoder, however small the picture that is made of it.
+    require_unfoldable(width, height)
     with pillow.opened(file, "JPEG") as image:
         _require_same_shape(image.size, (width, height))
         image.draft(None, (max(1, width // _DRAFT_SCALE), max(1, height // _DRAFT_SCALE)))
@@ -42,6 +44,7 @@ def _jpeg(file: BinaryIO) -> tuple[int, int]:
 
 def _webp(file: BinaryIO) -> tuple[int, int]:
     header = webp.check(file)
+    require_unfoldable(header.width, header.height)
     with pillow.opened(file, "WEBP") as image:
         _require_same_shape(image.size, (header.width, header.height))
         image.load()

@@ -11,9 +11,7 @@ from typing import BinaryIO
 from PIL import Image
 
 from generation.decoding import jpeg, pillow, png, webp
-from generation.decoding.verdict import Kind, Undecodable, kind_of
-
-MAX_UNFOLDED_PIXELS = 40_000_000
+from generation.decoding.verdict import Kind, kind_of, require_unfoldable
 
 _STRIP_BYTES = 512 * 1024
 _MODES = {0: "L", 2: "RGB", 4: "LA", 6: "RGBA"}
@@ -50,12 +48,12 @@ def _shrunk(file: BinaryIO, kind: Kind, max_edge: int) -> Image.Image:
     scale = max(1, max(width, height) // (2 * max_edge))
     with pillow.opened(file, kind) as image:
         image.draft(None, (max(1, width // scale), max(1, height // scale)))
-        _require_bounded(*image.size)
+        require_unfoldable(*image.size)
         return _tidy(image, max_edge)
 
 
 def _unfolded(file: BinaryIO, kind: Kind, width: int, height: int, max_edge: int) -> Image.Image:
-    _require_bounded(width, height)
+    require_unfoldable(width, height)
     with pillow.opened(file, kind) as image:
         return _tidy(image, max_edge)
 
@@ -67,15 +65,10 @@ def _tidy(image: Image.Image, max_edge: int) -> Image.Image:
     return pillow.redrawn(picture)
 
 
-def _require_bounded(width: int, height: int) -> None:
-    if width * height > MAX_UNFOLDED_PIXELS:
-        raise Undecodable("The picture is too large for a preview.")
-
-
 def _assembled(header: png.Header, steps: Iterator[bytes], max_edge: int) -> Image.Image:
     factor = -(-max(header.width, header.height) // (2 * max_edge))
     width, height = -(-header.width // factor), -(-header.height // factor)
-    _require_bounded(width, height)
+    require_unfoldable(width, height)
     fresh = Image.new(_MODES[header.color_type], (width, height))
     top = 0
     for strip in _strips(header, steps, factor):

@@ -59,8 +59,8 @@ def inspect_reference(data: bytes, *, byte_cap: int = MAX_BYTES) -> Decoded:
 def take_in(data: bytes, *, byte_cap: int = MAX_BYTES) -> CleanImage:
     """`inspect_reference`, and the picture encoded again: JPEG, PNG and lossy WebP as they were, lossless WebP as PNG.
 
-    The result may be larger than what was sent. Takes up to a few seconds for 40 megapixels, and blocks while other
-    pictures are being decoded: call it on a thread.
+    The result may be larger than what was sent. Takes up to a few seconds and a gigabyte for 40 megapixels, and blocks
+    while other pictures are being decoded: for a stranger's image call `take_in_apart`.
     """
     with pillow.slot(), _plain_spoken():
         sketch = _sketch(data, byte_cap)
@@ -86,9 +86,14 @@ class _Refused(Undecodable):
     """A reason that already speaks to the sender."""
 
 
+def refused_for_size(byte_cap: int) -> Undecodable:
+    """What to say to a sender of too many bytes."""
+    return _Refused(f"The reference is larger than {byte_cap // 2**20} MB.")
+
+
 def _sketch(data: bytes, byte_cap: int) -> _Sketch:
     if len(data) > byte_cap:
-        raise _Refused(f"The reference is larger than {byte_cap // 2**20} MB.")
+        raise refused_for_size(byte_cap)
     kind = kind_of(data[:16])
     if kind == "PNG":
         return _png_sketch(data)

@@ -10,6 +10,8 @@ Kind = Literal["PNG", "JPEG", "WEBP"]
 MIME_TYPES: dict[Kind, str] = {"PNG": "image/png", "JPEG": "image/jpeg", "WEBP": "image/webp"}
 MAX_OUTPUT_PIXELS = 200_000_000
 MAX_OUTPUT_EDGE = 32_768
+# Of pictures that a decoder must hold whole; the largest that is sold has less than half of it.
+MAX_UNFOLDED_PIXELS = 40_000_000
 
 
 class Undecodable(Exception):
@@ -39,6 +41,12 @@ def kind_of(head: bytes) -> Kind:
     if head.startswith(b"RIFF") and head[8:12] == b"WEBP":
         return "WEBP"
     raise Undecodable("It is not a PNG, JPEG or WebP image.")
+
+
+def require_unfoldable(width: int, height: int) -> None:
+    """Refuse a picture that would take too much memory where it has to be held whole."""
+    if width * height > MAX_UNFOLDED_PIXELS:
+        raise Undecodable("The picture is too large to be unfolded.")
 
 
 def require_sane(width: int, height: int) -> None:

@@ -1,6 +1,7 @@
-"""What every door shares: finding the key, waiting without holding a thread, and links to images.
+"""What every door shares: threads for work that blocks, views as coroutines, who calls, and links to images.
 
-Database work of a waiting view runs in a bounded executor of our own that gives its connection back after each call.
+A coroutine holds no thread and no database connection while it waits: it has its work done in bounded executors of our
+own, which give the connection back after each call.
 """
 
 from __future__ import annotations
@@ -10,45 +11,109 @@ import contextvars
 import functools
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from typing import ParamSpec, TypeVar
+from typing import Any, ParamSpec, TypeVar
 
 from django.conf import settings
 from django.db import connection
-from django.http import HttpRequest
+from django.http import HttpRequest, HttpResponse, HttpResponseBase, QueryDict
+from django.views.decorators.csrf import csrf_exempt
+from rest_framework.response import Response
 
 from generation import media
 
 P = ParamSpec("P")
 T = TypeVar("T")
+_FILE_THREADS = 8
 
 
 @functools.cache
 def _executor(name: str) -> ThreadPoolExecutor:
-    """Creates may wait for the addresses of references; they have threads of their own, so that reads never do."""
-    size = settings.NBP_INTAKE_THREADS if name == "intake" else settings.NBP_WAITING_THREADS
-    return ThreadPoolExecutor(size, thread_name_prefix=name)
+    """Creates may wait for the addresses of references, and files for their disk; the others never wait for them."""
+    sizes = {"intake": settings.NBP_INTAKE_THREADS, "door": settings.NBP_WAITING_THREADS, "files": _FILE_THREADS}
+    return ThreadPoolExecutor(sizes[name], thread_name_prefix=name)
 
 
 async def in_thread(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
     """Run database work in the door's executor; its connection goes back before the answer does."""
-    return await _in("door", function, *args, **kwargs)
+    return await _in("door", functools.partial(function, *args, **kwargs))
 
 
 async def in_intake_thread(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
     """The same for work that takes a request in."""
-    return await _in("intake", function, *args, **kwargs)
+    return await _in("intake", functools.partial(function, *args, **kwargs))
 
 
-async def _in(executor: str, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+async def in_file_thread(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+    """Run work on files, which must not touch the database."""
+    work = functools.partial(function, *args, **kwargs)
+    return await asyncio.get_running_loop().run_in_executor(_executor("files"), work)
 
-    def work() -> T:
-        try:
-            return function(*args, **kwargs)
-        finally:
-            if not connection.in_atomic_block:
-                connection.close()
 
-    return await asyncio.get_running_loop().run_in_executor(_executor(executor), contextvars.copy_context().run, work)
+def behind(function: Callable[[], object]) -> None:
+    """Have database work done in the door's executor, without waiting for it. It must not raise."""
+    _executor("door").submit(_giving_back, function)
+
+
+def behind_files(function: Callable[[], object]) -> None:
+    """The same for work on files."""
+    _executor("files").submit(function)
+
+
+async def _in(executor: str, work: Callable[[], T]) -> T:
+    context = contextvars.copy_context()
+    return await asyncio.get_running_loop().run_in_executor(_executor(executor), context.run, _giving_back, work)
+
+
+def _giving_back(work: Callable[[], T]) -> T:
+    """PostgreSQL's connection goes back to the pool. SQLite's is a file of this thread's own: it stays open."""
+    try:
+        return work()
+    finally:
+        if not connection.in_atomic_block and (connection.vendor != "sqlite" or connection.errors_occurred):
+            connection.close()
+
+
+def let_go(request: HttpRequest) -> None:
+    """Give up a request's body and files: they may be large, and the wait for an answer long."""
+    request.close()
+    request.POST = QueryDict()
+
+
+class Handed(HttpResponse):
+    """What a view found, handed to the coroutine that will answer. Never sent itself; its headers are."""
+
+    def __init__(self, value: Any, headers: dict[str, str] | None = None) -> None:
+        super().__init__(headers=headers)
+        self.value = value
+
+
+def call(view: Any, request: HttpRequest, **kwargs: Any) -> HttpResponse:
+    """Run a synchronous view to its rendered end, in the thread that will give the database connection back.
+
+    The answer is a plain one: it keeps nothing alive of what was asked.
+    """
+    response: HttpResponse = view(request, **kwargs)
+    if not isinstance(response, Response):
+        return response
+    rendered = response if response.is_rendered else response.render()
+    return HttpResponse(rendered.content, status=response.status_code, headers=dict(response.items()))
+
+
+def in_threads(view_class: Any) -> Callable[..., Any]:
+    """A class-based view as a coroutine that has it run in the door's executor. Schema generators see the class."""
+    view = view_class.as_view()
+
+    @csrf_exempt
+    async def run(request: HttpRequest, **kwargs: Any) -> HttpResponseBase:
+        return await in_thread(call, view, request, **kwargs)
+
+    return standing_for(view_class, run)
+
+
+def standing_for(view_class: Any, function: Callable[..., Any]) -> Callable[..., Any]:
+    """Mark a coroutine as the one that answers for a class-based view."""
+    function.cls, function.initkwargs = view_class, {}  # type: ignore[attr-defined]
+    return function
 
 
 def bearer(request: HttpRequest) -> str | None:

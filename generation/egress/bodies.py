@@ -1,10 +1,11 @@
-"""What happens to the body of an upstream's answer on its way in: decoded, capped, kept in a file; never in memory.
+"""What happens to the body of an upstream's answer on its way in: decoded, capped, poured into a sink, never gathered.
 
-`BodySink` is the place to change that: whatever takes pieces and gives back a stream fits.
+Here is the sink for what is no JSON; `lifting` has the one for what is.
 """
 
 from __future__ import annotations
 
+import asyncio
 import tempfile
 import zlib
 from collections.abc import AsyncIterator, Iterator
@@ -19,10 +20,10 @@ PIECE_BYTES = 256 * 1024
 
 
 class BodyTooLarge(httpx2.TransportError):
-    """The answer's body is larger than the cap; the connection was given up."""
+    """The answer's body, or the part of it that `what` names, is larger than the cap; the connection was given up."""
 
-    def __init__(self, byte_cap: int) -> None:
-        super().__init__(f"the answer is larger than {byte_cap} bytes")
+    def __init__(self, byte_cap: int, what: str = "the answer") -> None:
+        super().__init__(f"{what} is larger than {byte_cap} bytes")
         self.byte_cap = byte_cap
 
 
@@ -158,5 +159,8 @@ async def pour(chunks: AsyncIterator[bytes], decoder: Decoder, sink: BodySink, b
             raise BodyTooLarge(byte_cap)
         for piece in decoder.decode(chunk):
             sink.write(piece)
+            if len(piece) == PIECE_BYTES:
+                # A few compressed bytes can unfold to a thousand such pieces: other calls get their turn in between.
+                await asyncio.sleep(0)
         crash_points.reached("call.answering")
     decoder.finish()

@@ -5,91 +5,56 @@ It must never retry, follow a redirect, keep a cookie or take a setting from the
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
-from contextvars import ContextVar
-from dataclasses import dataclass, field
+from collections.abc import Mapping
 from http.cookiejar import CookieJar, DefaultCookiePolicy
-from pathlib import Path
 from typing import Any
 
 import httpx2
+from django.conf import settings
 
 from generation.egress import loop
 from generation.egress.bodies import BodySink, BodyTooLarge, FileSink, decoder_for, pour
+from generation.egress.exchange import DEFAULT_BYTE_CAP, Exchange, current, exchange
+from generation.egress.lifting import AnswerSink
+from generation.egress.pools import Pools
 
-__all__ = ["BodyTooLarge", "Exchange", "SpoolingTransport", "exchange", "shared_client"]
+__all__ = ["BodyTooLarge", "Exchange", "LiftingTransport", "exchange", "shared_client"]
 
 MAX_CONNECTIONS = 1000
-MAX_KEEPALIVE_CONNECTIONS = 100
-# Short, because a connection that the upstream closes just as we write to it is a call with an unknown end.
-KEEPALIVE_SECONDS = 5.0
 CONNECT_SECONDS = 10.0
 POOL_SECONDS = 10.0
-DEFAULT_BYTE_CAP = 64 * 1024 * 1024
 ERROR_BYTE_CAP = 256 * 1024
+# The encodings in which quotes, backslashes and base64 are the bytes they are in ASCII.
+_LIFTED_CHARSETS = frozenset({"", "utf-8", "utf8", "us-ascii"})
 
 
-@dataclass(slots=True)
-class Exchange:
-    """One request and what became of it, as the transport saw it.
+class LiftingTransport(httpx2.AsyncBaseTransport):
+    """Sends one request as it is, takes the whole answer in, and only then returns it.
 
-    `byte_cap` limits the decoded body, `spool` is the directory of the body's file (None: the system's). `is_sent`
-    is False as long as nothing of the request can have reached the upstream: names, connecting, TLS, the wait for a
-    free connection. `status` and `headers` are set once they have come; `is_complete` once the whole body has.
-    """
-
-    byte_cap: int = DEFAULT_BYTE_CAP
-    spool: Path | None = None
-    is_sent: bool = False
-    is_complete: bool = False
-    status: int | None = None
-    headers: httpx2.Headers = field(default_factory=httpx2.Headers)
-
-
-_exchange: ContextVar[Exchange | None] = ContextVar("exchange", default=None)
-
-
-@contextmanager
-def exchange(*, byte_cap: int = DEFAULT_BYTE_CAP, spool: Path | None = None) -> Iterator[Exchange]:
-    """Watch the one request that is sent within, even where an SDK builds it and leaves no room for extensions."""
-    record = Exchange(byte_cap=byte_cap, spool=spool)
-    reset = _exchange.set(record)
-    try:
-        yield record
-    finally:
-        _exchange.reset(reset)
-
-
-class SpoolingTransport(httpx2.AsyncBaseTransport):
-    """Sends one request as it is, takes the whole answer into a file, and only then returns it.
-
-    A request may carry its own cap as `extensions["byte_cap"]`; afterwards `extensions["sent"]` says whether any
-    byte can have reached the upstream, also when the call failed. Bodies of answers with a status of 400 and more
-    are capped at 256 KiB. Connecting and waiting for a free connection are limited whatever the caller asks for.
+    Of a JSON answer to a watched request (`exchange`), long base64 strings go into files, and markers that the
+    exchange resolves stand in their places. Any other answer goes into a file whole. A request may carry its own cap
+    as `extensions["byte_cap"]`; afterwards `extensions["sent"]` says whether any byte can have reached the upstream,
+    also when the call failed. Bodies of answers with a status of 400 and more are capped at 256 KiB. Connecting and
+    waiting for a free connection are limited whatever the caller asks for.
 
     Raises: what httpx2 raises, BodyTooLarge, httpx2.DecodingError.
     """
 
     def __init__(self, *, max_connections: int = MAX_CONNECTIONS, byte_cap: int = DEFAULT_BYTE_CAP) -> None:
         self._byte_cap = byte_cap
-        limits = httpx2.Limits(
-            max_connections=max_connections,
-            max_keepalive_connections=MAX_KEEPALIVE_CONNECTIONS,
-            keepalive_expiry=KEEPALIVE_SECONDS,
-        )
-        self._inner = httpx2.AsyncHTTPTransport(retries=0, limits=limits, trust_env=False)
+        self._pools = Pools(max_connections=max_connections)
 
     async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
         record = self._record_of(request)
         self._prepare(request, record)
         record.status, record.is_complete = None, False
-        inner = await self._inner.handle_async_request(request)
-        record.status, record.headers = inner.status_code, inner.headers
-        try:
-            stream, byte_count = await _take_body(inner, record)
-        finally:
-            await inner.aclose()
+        async with self._pools.place() as pool:
+            inner = await pool.handle_async_request(request)
+            record.status, record.headers = inner.status_code, inner.headers
+            try:
+                stream, byte_count = await _take_body(inner, record)
+            finally:
+                await inner.aclose()
         record.is_complete = True
         return httpx2.Response(
             inner.status_code,
@@ -99,7 +64,8 @@ class SpoolingTransport(httpx2.AsyncBaseTransport):
         )
 
     def _record_of(self, request: httpx2.Request) -> Exchange:
-        record = _exchange.get() or Exchange(byte_cap=self._byte_cap)
+        # Nobody could resolve the markers of an answer that is not watched.
+        record = current() or Exchange(byte_cap=self._byte_cap, is_lifting=False)
         record.byte_cap = request.extensions.get("byte_cap", record.byte_cap)
         return record
 
@@ -115,7 +81,7 @@ class SpoolingTransport(httpx2.AsyncBaseTransport):
         extensions["timeout"] = _bounded(extensions.get("timeout", {}))
 
     async def aclose(self) -> None:
-        await self._inner.aclose()
+        await self._pools.aclose()
 
 
 def _bounded(timeout: Mapping[str, float | None]) -> dict[str, float | None]:
@@ -133,13 +99,26 @@ async def _take_body(inner: httpx2.Response, record: Exchange) -> tuple[httpx2.A
     if int(inner.headers.get("content-length", 0)) > byte_cap:
         raise BodyTooLarge(byte_cap)
     decoder = decoder_for(inner.headers)
-    sink: BodySink = FileSink(byte_cap, record.spool)
+    sink = _sink_for(inner, record, byte_cap)
     try:
         await pour(inner.aiter_raw(), decoder, sink, byte_cap)
         return sink.finish()
     except BaseException:
         sink.discard()
         raise
+
+
+def _sink_for(inner: httpx2.Response, record: Exchange, byte_cap: int) -> BodySink:
+    if record.is_lifting and inner.is_success and _is_json(inner):
+        return AnswerSink(byte_cap, record.spool, record.register)
+    return FileSink(byte_cap, record.spool)
+
+
+def _is_json(inner: httpx2.Response) -> bool:
+    """Whether the headers leave room for JSON; its first byte decides."""
+    media_type = inner.headers.get("content-type", "").partition(";")[0].strip().lower()
+    charset = (inner.charset_encoding or "").lower()
+    return (not media_type or media_type.endswith("json")) and charset in _LIFTED_CHARSETS
 
 
 def _plain_headers(headers: httpx2.Headers, byte_count: int) -> httpx2.Headers:
@@ -160,7 +139,8 @@ def shared_client() -> httpx2.AsyncClient:
     client = kept.get(httpx2.AsyncClient)
     if client is None:
         client = kept[httpx2.AsyncClient] = httpx2.AsyncClient(
-            transport=SpoolingTransport(),
+            # A call that merely waits for its turn must not run into the limit of waiting for a connection.
+            transport=LiftingTransport(max_connections=max(MAX_CONNECTIONS, settings.NBP_WORKER_THREADS)),
             trust_env=False,
             follow_redirects=False,
             timeout=httpx2.Timeout(None, connect=CONNECT_SECONDS, pool=POOL_SECONDS),

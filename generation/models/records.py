@@ -82,9 +82,11 @@ class Media(models.Model):
     byte_count = models.PositiveIntegerField()
     sha256 = models.CharField(max_length=64)
     created_at = models.DateTimeField()
+    purged_at = models.DateTimeField(null=True, editable=False, help_text="The file was forgotten; the charge stays.")
 
     class Meta:
         verbose_name_plural = "media"
+        indexes = [models.Index(fields=["created_at"], condition=Q(purged_at=None), name="media_kept")]
 
     def __str__(self) -> str:
         return self.storage_name

@@ -72,11 +72,15 @@ class Generation(models.Model):
     failed_count = models.PositiveIntegerField(default=0)
     created_at = models.DateTimeField()
     finished_at = models.DateTimeField(null=True)
+    purged_at = models.DateTimeField(
+        null=True, editable=False, help_text="Prompt, references and texts were forgotten."
+    )
 
     class Meta:
         indexes = [
             models.Index(fields=["account", "mode", "-id"], name="generation_list"),
             models.Index(fields=["api_key", "-created_at"], name="generation_key"),
+            models.Index(fields=["created_at"], condition=Q(purged_at=None), name="generation_kept"),
         ]
         constraints = [
             models.CheckConstraint(

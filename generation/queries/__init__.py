@@ -2,22 +2,15 @@
 
 from generation.queries.catalogue import image_models
 from generation.queries.channels import live_is_open
-from generation.queries.generations import (
-    find,
-    finished,
-    generation_of,
-    media_by_link,
-    media_of,
-    outcome,
-    outcomes,
-    progress,
-)
+from generation.queries.generations import find, finished, generation_of, media_by_link, media_of, progress
 from generation.queries.money import ENTRY_KINDS, budget, charges_of, statement, usage, wallet
 from generation.queries.pages import Page
+from generation.queries.whole_generations import Reading, outcome, outcomes, reading, reading_of, readings
 
 __all__ = [
     "ENTRY_KINDS",
     "Page",
+    "Reading",
     "budget",
     "charges_of",
     "find",
@@ -30,6 +23,9 @@ __all__ = [
     "outcome",
     "outcomes",
     "progress",
+    "reading",
+    "reading_of",
+    "readings",
     "statement",
     "usage",
     "wallet",

@@ -403,6 +403,18 @@ def test_spoiled_image_data(fake):
     assert page["mimeType"] == "image/png" and base64.b64decode(page["data"], validate=True).startswith(b"<html>")
 
 
+def test_half_a_picture_another_type_and_a_link(fake):
+    half = base64.b64decode(images_in(candidate(fake, "fake:broken-image"))[0]["data"], validate=True)
+    with pytest.raises(OSError), Image.open(io.BytesIO(half)) as picture:
+        picture.load()
+    mislabeled = images_in(candidate(fake, "fake:wrong-mime"))[0]
+    assert mislabeled["mimeType"] == "image/jpeg" and base64.b64decode(mislabeled["data"]).startswith(b"\x89PNG")
+    fake.script = [Fault("wrong-mime", "text/html"), Fault("file-uri", "http://inside.example/")]
+    assert images_in(candidate(fake, "a fox"))[0]["mimeType"] == "text/html"
+    link = candidate(fake, "a fox")["content"]["parts"][-1]
+    assert link == {"fileData": {"mimeType": "image/png", "fileUri": "http://inside.example/"}}
+
+
 def test_two_images_differ_and_are_both_counted(fake):
     _, _, content = post(fake, document("fake:two-images"))
     answer = json.loads(content)
@@ -443,6 +455,66 @@ def test_a_truncated_body_is_shorter_than_it_said(fake):
         announced = int(re.search(rb"Content-Length: (\d+)", head)[1])
         assert head.startswith(b"HTTP/1.1 200 OK") and 0 < len(body) < announced
     assert len(body) == 10
+
+
+@pytest.mark.parametrize(("size", "expected"), [("", 0.5), ("0", 0.0), ("-1", 1.0)])
+def test_json_and_gzip_end_early_in_a_whole_answer(fake, size, expected):
+    fake.script = [None, Fault("json-cut", size), Fault("gzip-cut", size)]
+    whole = post(fake, document())[2]
+    status, headers, cut = post(fake, document())
+    assert (status, headers["Content-Length"]) == (200, str(len(cut)))
+    assert len(cut) == pytest.approx(expected * len(whole), abs=100) and len(cut) < len(whole)
+    status, headers, packed = post(fake, document())
+    assert (status, headers["Content-Encoding"], headers["Content-Length"]) == (200, "gzip", str(len(packed)))
+    with pytest.raises(EOFError):
+        gzip.decompress(packed + b"" if packed else b"\x1f\x8b")
+
+
+@pytest.mark.parametrize("size", ["", "0", "7", "-3", "999999999"])
+def test_chunks_break_off_before_the_last_one(fake, size):
+    fake.script = [Fault("chunk-cut", size)]
+    with dial(fake) as connection:
+        connection.sendall(message(document()))
+        head, _, body = until_end(connection).partition(b"\r\n\r\n")
+    announced, _, chunk = body.partition(b"\r\n")
+    assert b"Transfer-Encoding: chunked" in head and int(announced, 16) > 10_000
+    assert not body.endswith(b"0\r\n\r\n") and len(chunk) <= int(announced, 16) + 2
+    assert chunk.endswith(b"\r\n") == (size == "999999999")
+
+
+def test_a_stall_keeps_the_connection(fake):
+    fake.script = [Fault("stall", "12")]
+    with dial(fake) as connection:
+        connection.sendall(message(document()))
+        connection.settimeout(0.3)
+        received = b""
+        with pytest.raises(TimeoutError):
+            while True:
+                received += connection.recv(65536)
+        assert received.endswith(b"\r\n\r\n" + b'{\n  "candida')
+    eventually(lambda: fake.abandoned_count == 1)
+
+
+def test_heads_trickle_too(fake):
+    fake.script = [Fault("trickle-head", "0.001"), Fault("trickle-head", "0.02")]
+    assert post(fake, document())[0] == 200
+    with dial(fake) as connection:
+        connection.sendall(message(document()))
+        assert connection.recv(65536) == b"H"
+    eventually(lambda: fake.abandoned_count == 1)
+
+
+def test_noise_and_redirects(fake):
+    fake.script = [Fault("noise"), Fault("redirect", "http://127.0.0.1:9/"), Fault("redirect")]
+    with dial(fake) as connection:
+        connection.sendall(message(document()))
+        assert not until_end(connection).startswith(b"HTTP")
+    for address in (b"http://127.0.0.1:9/", b"https://example.com/"):
+        with dial(fake) as connection:
+            connection.sendall(message(document()))
+            connection.shutdown(socket.SHUT_WR)
+            head = until_end(connection)
+        assert head.startswith(b"HTTP/1.1 302 Found\r\n") and b"Location: " + address + b"\r\n" in head
 
 
 def test_a_reset_is_a_reset(fake):

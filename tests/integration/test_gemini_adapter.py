@@ -8,9 +8,11 @@ import hashlib
 import io
 import json
 import random
+import resource
 import socket
 import threading
 import time
+import tracemalloc
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -27,6 +29,7 @@ from generation.channels.adapters.gemini import GeminiAdapter
 from generation.channels.fakes.gemini import FakeGemini, Fault
 from generation.contract import Answer, Call, ChannelError, ImageFile, Part, Source, Turn, Usage
 from generation.egress import loop, transport
+from tests.raw_server import RawServer, answer
 
 KEY = "AIzaSyTheSecretOfThisChannel0123456789"
 MODEL = "gemini-3-pro-image"
@@ -543,6 +546,149 @@ def test_fields_from_the_future_do_no_harm(call: Call) -> None:
     assert read(call, body).finish == "ok"
 
 
+# --- large answers ------------------------------------------------------------------------------------------------
+
+
+def large(seed: int = 1, byte_count: int = 1_000_000) -> bytes:
+    """Bytes for which base64 needs padding, of a picture or a signature too long to stay in memory."""
+    return random.Random(seed).randbytes(byte_count)
+
+
+def test_of_large_pictures_the_last_is_kept_and_the_others_go(call: Call) -> None:
+    drafts = [image_part(large(1)), image_part(large(2), thought=True)]
+    reply = read(call, document(*drafts, {"text": "Done."}, image_part(large(3)), image_part(large(4), thought=True)))
+    assert reply.image is not None
+    assert spooled(call) == [reply.image.path]
+    assert reply.image.path.read_bytes() == large(3)
+    assert reply.image.path.stat().st_mode & 0o777 == 0o600
+    assert (reply.image.byte_count, reply.image.sha256) == (1_000_000, hashlib.sha256(large(3)).hexdigest())
+    assert (reply.image.mime_type, reply.draft_count, reply.text) == ("image/png", 1, "Done.")
+
+
+def test_a_small_picture_can_be_read_by_the_owner_only(call: Call) -> None:
+    reply = read(call, document(image_part(png())))
+    assert reply.image is not None
+    assert reply.image.path.stat().st_mode & 0o777 == 0o600
+
+
+@pytest.mark.parametrize("spelling", ["standard", "url-safe", "unpadded", "escaped", "snake case", "text/plain"])
+def test_a_large_picture_is_the_same_however_it_is_spelled(call: Call, spelling: str) -> None:
+    standard = base64.b64encode(large())
+    body = json.dumps(document(image_part(large()))).encode()
+    bodies = {
+        "url-safe": body.replace(standard, base64.urlsafe_b64encode(large())),
+        "unpadded": body.replace(standard, standard.rstrip(b"=")),
+        "escaped": body.replace(standard, standard.replace(b"/", b"\\/").replace(b"+", b"\\u002B")),
+        "snake case": body.replace(b"inlineData", b"inline_data").replace(b"mimeType", b"mime_type"),
+    }
+    media_type = "text/plain" if spelling == "text/plain" else "application/json"
+    reply = read(call, bodies.get(spelling, body), headers={"Content-Type": media_type})
+    assert reply.image is not None
+    assert reply.image.path.read_bytes() == large()
+    assert spooled(call) == [reply.image.path]
+
+
+def test_long_signatures_and_long_texts_come_through_unchanged(call: Call) -> None:
+    texts = [
+        "words and more words " * 5000,
+        "A" * 100_000,
+        base64.b64encode(large(7)).decode() + "!",
+        "\u00fc" * 50_000,
+    ]
+    signatures = [large(8, 200_000), large(9, 30_001)]
+    parts = [
+        *({"text": text} for text in texts),
+        {"text": "", "thoughtSignature": base64.b64encode(signatures[0]).decode()},
+        image_part(large(), thoughtSignature=base64.urlsafe_b64encode(signatures[1]).decode()),
+    ]
+    reply = read(call, document(*parts))
+    assert reply.text == "".join(texts)
+    assert [part.text for part in reply.parts] == [*texts, "", ""]
+    assert [part.signature for part in reply.parts[-2:]] == signatures
+    assert reply.image is not None
+    assert spooled(call) == [reply.image.path]
+
+
+def test_long_base64_in_any_other_place_is_told_as_it_came(call: Call) -> None:
+    body = document(image_part(large()), responseId="A" * 40_000)
+    web = {"uri": "https://a.b", "title": "B" * 40_000}
+    body["candidates"][0]["groundingMetadata"] = {
+        "groundingChunks": [{"web": web}],
+        "searchEntryPoint": {"renderedContent": "C" * 40_000},
+    }
+    reply = read(call, body)
+    assert reply.upstream_request_id == "A" * 40_000
+    assert reply.sources == (Source("B" * 40_000, "https://a.b"),)
+    assert reply.search_suggestions == "C" * 40_000
+
+
+@pytest.mark.filterwarnings("ignore:.*is not a valid FinishReason:UserWarning")
+def test_even_a_long_reason_is_told_as_it_came(call: Call) -> None:
+    assert read(call, document({"text": "no"}, reason="R" * 40_000)).finish_reason == "R" * 40_000
+
+
+def test_of_a_refusal_with_a_large_picture_no_file_stays(call: Call) -> None:
+    assert read(call, document(image_part(large()), reason="IMAGE_SAFETY")).finish == "refused"
+    assert spooled(call) == []
+
+
+WHOLE = json.dumps(document(image_part(large()))).encode()
+PICTURE_END = WHOLE.index(b'"}}')
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        WHOLE[: PICTURE_END - 100],
+        WHOLE[:PICTURE_END],
+        WHOLE[: PICTURE_END + 1],
+        WHOLE[:-1],
+        WHOLE + b"}",
+        WHOLE[:PICTURE_END] + b"!" + WHOLE[PICTURE_END:],
+        WHOLE[: PICTURE_END - 3] + WHOLE[PICTURE_END:],
+        WHOLE[:700_000] + b"\n" + WHOLE[700_000:],
+        WHOLE.replace(base64.b64encode(large()), base64.b64encode(large(1, 4_000_000)) + b"A==="),
+    ],
+)
+def test_a_large_answer_that_is_broken_anywhere_is_unknown_and_leaves_nothing(call: Call, body: bytes) -> None:
+    with Canned(body) as server:
+        error = failure(call, server.base_url)
+    assert (error.kind, error.status) == ("unknown", 200)
+    assert spooled(call) == []
+
+
+def test_a_full_disk_is_unknown_and_leaves_nothing(call: Call) -> None:
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    with Canned(WHOLE) as server:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (200_000, limits[1]))
+        try:
+            error = failure(call, server.base_url)
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert error.kind == "unknown"
+    assert spooled(call) == []
+
+
+def test_memory_hardly_grows_with_the_picture(call: Call) -> None:
+    def peak_bytes(byte_count: int) -> int:
+        content = json.dumps(document(image_part(large(1, byte_count)))).encode()
+        with RawServer(answer(content, "Content-Type: application/json")) as server:
+            tracemalloc.start()
+            try:
+                reply = ask(call, server.url)
+                peak = tracemalloc.get_traced_memory()[1]
+            finally:
+                tracemalloc.stop()
+        assert reply.image is not None
+        assert reply.image.byte_count == byte_count
+        return peak
+
+    peak_bytes(1_500_000)
+    small, big = peak_bytes(1_500_000), peak_bytes(20_000_000)
+    assert big < 3_000_000
+    assert big < small + 1_000_000
+
+
 # --- what a failure means ----------------------------------------------------------------------------------------
 
 
@@ -770,8 +916,8 @@ def test_canceling_reaches_the_upstream_and_leaves_nothing(call: Call) -> None:
     assert spooled(call) == []
 
 
-def test_a_cancellation_while_the_picture_is_written_leaves_no_file(
-    call: Call, fake: FakeGemini, monkeypatch: pytest.MonkeyPatch
+def test_a_cancellation_while_a_small_picture_is_written_leaves_no_file(
+    call: Call, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     writing, gate, written = threading.Event(), threading.Event(), threading.Event()
     write_bytes = Path.write_bytes
@@ -784,7 +930,7 @@ def test_a_cancellation_while_the_picture_is_written_leaves_no_file(
         return byte_count
 
     async def canceled() -> None:
-        task = asyncio.create_task(GeminiAdapter().generate(call, Credentials(KEY, fake.base_url)))
+        task = asyncio.create_task(GeminiAdapter().generate(call, Credentials(KEY, server.base_url)))
         while not writing.is_set():
             await asyncio.sleep(0.01)
         task.cancel()
@@ -793,8 +939,25 @@ def test_a_cancellation_while_the_picture_is_written_leaves_no_file(
         gate.set()
 
     monkeypatch.setattr(Path, "write_bytes", slow_write)
-    loop.run(canceled(), timeout_seconds=20)
+    with Canned(document(image_part(png()))) as server:
+        loop.run(canceled(), timeout_seconds=20)
     until(lambda: written.is_set() and not spooled(call))
+
+
+def test_a_cancellation_while_a_large_picture_comes_leaves_no_file(call: Call) -> None:
+    body = json.dumps(document(image_part(large()))).encode()
+
+    async def canceled() -> None:
+        task = asyncio.create_task(GeminiAdapter().generate(call, Credentials(KEY, server.url)))
+        while not sum(path.stat().st_size for path in spooled(call)) > 100_000:
+            await asyncio.sleep(0.01)
+        task.cancel()
+        await asyncio.wait([task])
+        assert task.cancelled()
+
+    with RawServer(answer(body[:600_000], "Content-Type: application/json", length=len(body))) as server:
+        loop.run(canceled(), timeout_seconds=20)
+        assert spooled(call) == []
 
 
 def test_threads_and_clients_do_not_pile_up(call: Call, fake: FakeGemini) -> None:

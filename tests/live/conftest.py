@@ -54,17 +54,20 @@ class Service:
     def note(self) -> dict[str, Any]:
         return dict(json.loads((self.folder / "quickstart.json").read_text(encoding="utf-8")))
 
+    def command(self) -> list[str]:
+        return [sys.executable, str(ROOT / "manage.py"), "serve", *self.arguments]
+
     def start(self) -> Service:
         log = (self.folder / "log.txt").open("ab")
         self.process = subprocess.Popen(
-            [sys.executable, str(ROOT / "manage.py"), "serve", *self.arguments],
+            self.command(),
             env=self.environment,
             stdout=log,
             stderr=log,
             cwd=self.folder,
         )
         log.close()
-        deadline = time.monotonic() + 60
+        deadline = time.monotonic() + 180
         while time.monotonic() < deadline:
             try:
                 httpx2.get(f"{self.base_url}/api/v1/wallet", timeout=5, trust_env=False)

@@ -75,7 +75,9 @@ def _claim(output: Output) -> leases.Lease:
 
 def _send(output: Output) -> tuple[leases.Lease, Attempt]:
     lease = _claim(output)
-    output = Output.objects.select_related("generation__price__image_model", "generation__image_model").get(pk=output.pk)
+    output = Output.objects.select_related("generation__price__image_model", "generation__image_model").get(
+        pk=output.pk
+    )
     attempt = Attempt(
         output=output,
         number=output.attempts.count() + 1,
@@ -147,7 +149,9 @@ def test_an_expired_lease_does_not_pass_the_fence(alice: Any, queue: Any) -> Non
 def _drawn(output: Output) -> Answer:
     """A real answer of the sandbox for this output, as a worker that was slow would hold it."""
     channel = road.registry.candidates("test", "gemini-3-pro-image")[0]
-    output = Output.objects.select_related("generation__price__image_model", "generation__image_model").get(pk=output.pk)
+    output = Output.objects.select_related("generation__price__image_model", "generation__image_model").get(
+        pk=output.pk
+    )
     with road.call_for(output, channel, attempt_number=1) as call:
         return road._call(channel, call)
 

@@ -376,6 +376,16 @@ def test_what_only_a_decoder_notices(kept: Callable[[bytes], Path]) -> None:
         decoding.verify_output(kept(SOI + FRAME + SCAN + EOI))
 
 
+def test_a_picture_that_must_be_held_whole_has_its_own_limit(kept: Callable[[bytes], Path]) -> None:
+    """A JPEG of many scans and a WebP are unfolded by their decoders; a PNG is read as a stream and may be larger."""
+    wide = Image.new("L", (8192, 4900))
+    for kind in ("JPEG", "WEBP"):
+        data = images.encoded(wide, kind, quality=1, method=0)
+        with pytest.raises(Undecodable, match="too large to be unfolded"):
+            decoding.verify_output(kept(data))
+    assert decoding.verify_output(kept(images.bomb_png(8192, 4900))).width == 8192
+
+
 # --- memory outside Python's own -----------------------------------------------------------------------------------
 
 _GROWTH = """
@@ -702,7 +712,7 @@ def test_a_preview_is_upright_and_stripped(kept: Callable[[bytes], Path]) -> Non
 
 
 def test_a_preview_is_never_made_of_too_much(kept: Callable[[bytes], Path]) -> None:
-    with pytest.raises(Undecodable, match="too large for a preview"):
+    with pytest.raises(Undecodable, match="too large to be unfolded"):
         decoding.thumbnail(kept(images.bomb_png()), 100)
     with pytest.raises(ValueError, match="at least one pixel"):
         decoding.thumbnail(kept(images.png()), 0)

@@ -8,109 +8,22 @@ import gzip
 import hashlib
 import random
 import socket
-import struct
 import threading
+import time
 import tracemalloc
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 
 import httpx2
 import pytest
+from pytest_django import Settings
 
-from generation.egress import bodies, loop, transport
-from generation.egress.transport import BodyTooLarge, Exchange, SpoolingTransport, exchange, shared_client
+from generation.egress import bodies, loop, pools, transport
+from generation.egress.transport import BodyTooLarge, Exchange, LiftingTransport, exchange, shared_client
+from tests.raw_server import Play, RawServer, answer, chunked, reset, then_close, then_reset
 
-Play = Callable[[socket.socket], None]
 BODY = b"{}"
-
-
-class RawServer:
-    """A loopback server that reads one request per connection and then plays a script on the bare socket."""
-
-    def __init__(self, play: Play) -> None:
-        self.requests: list[bytes] = []
-        self.connection_count = 0
-        self._play = play
-        self._listener = socket.create_server(("127.0.0.1", 0))
-        self._left = threading.Event()
-        self.url = f"http://127.0.0.1:{self._listener.getsockname()[1]}/"
-        self._threads: list[threading.Thread] = []
-        self._acceptor = threading.Thread(target=self._accept, daemon=True)
-        self._acceptor.start()
-
-    def _accept(self) -> None:
-        with contextlib.suppress(OSError):
-            while True:
-                connection, _ = self._listener.accept()
-                self.connection_count += 1
-                thread = threading.Thread(target=self._serve, args=(connection,), daemon=True)
-                thread.start()
-                self._threads.append(thread)
-
-    def _serve(self, connection: socket.socket) -> None:
-        with connection, contextlib.suppress(OSError):
-            connection.settimeout(10)
-            while request := self._read(connection):
-                self.requests.append(request)
-                self._play(connection)
-
-    def _read(self, connection: socket.socket) -> bytes:
-        """One request, its body of two bytes included; nothing for what is no HTTP."""
-        data = b""
-        while not data.endswith(b"\r\n\r\n" + BODY):
-            piece = connection.recv(65536)
-            is_tls = piece.startswith(b"\x16")
-            if not piece or is_tls:
-                return b""
-            data += piece
-        return data
-
-    def __enter__(self) -> RawServer:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._listener.shutdown(socket.SHUT_RDWR)
-        self._listener.close()
-        self._acceptor.join(5)
-
-
-def answer(body: bytes, *headers: str, status: str = "200 OK", length: int | None = None) -> Play:
-    lines = [f"HTTP/1.1 {status}", f"Content-Length: {len(body) if length is None else length}", *headers]
-    head = "\r\n".join(lines).encode() + b"\r\n\r\n"
-
-    def play(connection: socket.socket) -> None:
-        connection.sendall(head)
-        connection.sendall(body)
-
-    return play
-
-
-def then_close(play: Play) -> Play:
-    def closing(connection: socket.socket) -> None:
-        play(connection)
-        connection.shutdown(socket.SHUT_RDWR)
-
-    return closing
-
-
-def reset(connection: socket.socket) -> None:
-    connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-    connection.close()
-
-
-def then_reset(play: Play) -> Play:
-    def resetting(connection: socket.socket) -> None:
-        play(connection)
-        reset(connection)
-
-    return resetting
-
-
-def chunked(*pieces: bytes, headers: str = "") -> Play:
-    head = f"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n{headers}\r\n".encode()
-    body = b"".join(f"{len(piece):x}\r\n".encode() + piece + b"\r\n" for piece in pieces if piece)
-    return lambda connection: connection.sendall(head + body + b"0\r\n\r\n")
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -315,6 +228,33 @@ def test_a_stream_that_decodes_to_nothing_hits_the_cap_too() -> None:
         fetch(server.url, byte_cap=10_000)
 
 
+def test_others_get_their_turn_while_a_small_piece_unfolds_to_much() -> None:
+    turns, seen = 0, []
+
+    class Sink(bodies.FileSink):
+        def write(self, piece: bytes) -> None:
+            seen.append(turns)
+
+    async def take_turns() -> None:
+        nonlocal turns
+        while True:
+            turns += 1
+            await asyncio.sleep(0)
+
+    async def one_chunk() -> AsyncIterator[bytes]:
+        yield gzip.compress(bytes(10_000_000), 9)
+
+    async def unfold() -> None:
+        task, sink = asyncio.create_task(take_turns()), Sink(10**9, None)
+        await bodies.pour(one_chunk(), bodies.decoder_for(httpx2.Headers({"content-encoding": "gzip"})), sink, 10**9)
+        sink.discard()
+        task.cancel()
+
+    loop.run(unfold())
+    assert len(seen) > 30
+    assert len(set(seen)) > 30
+
+
 def test_error_bodies_have_a_small_cap_of_their_own() -> None:
     record = Exchange()
     too_large = answer(b"x" * (transport.ERROR_BYTE_CAP + 1), status="503 Service Unavailable")
@@ -396,7 +336,7 @@ def test_connecting_has_a_limit_although_the_caller_asks_for_none(monkeypatch: p
     monkeypatch.setattr(transport, "CONNECT_SECONDS", 0.2)
 
     async def post() -> bool:
-        client = httpx2.AsyncClient(transport=SpoolingTransport(), timeout=None)
+        client = httpx2.AsyncClient(transport=LiftingTransport(), timeout=None)
         async with client:
             with exchange() as record:
                 with pytest.raises(httpx2.ConnectTimeout):
@@ -420,7 +360,7 @@ def test_waiting_for_a_connection_has_a_limit_and_sends_nothing(monkeypatch: pyt
         return record.is_sent, request.extensions["sent"]
 
     async def both() -> list[tuple[bool, object]]:
-        async with httpx2.AsyncClient(transport=SpoolingTransport(max_connections=1)) as client:
+        async with httpx2.AsyncClient(transport=LiftingTransport(max_connections=1)) as client:
             return await asyncio.gather(post(client), post(client))
 
     def hold(connection: socket.socket) -> None:
@@ -440,7 +380,7 @@ def test_canceling_one_call_of_many_frees_its_connection_and_harms_no_other() ->
         answer(b"ok")(connection)
 
     async def many() -> list[object]:
-        async with httpx2.AsyncClient(transport=SpoolingTransport(max_connections=10), timeout=None) as client:
+        async with httpx2.AsyncClient(transport=LiftingTransport(max_connections=10), timeout=None) as client:
             tasks = [asyncio.create_task(client.post(server.url, content=BODY)) for _ in range(10)]
             while len(server.requests) < 10:
                 await asyncio.sleep(0.01)
@@ -455,6 +395,60 @@ def test_canceling_one_call_of_many_frees_its_connection_and_harms_no_other() ->
         results = loop.run(many(), timeout_seconds=20)
     assert sum(isinstance(result, asyncio.CancelledError) for result in results) == 5
     assert sum(isinstance(result, httpx2.Response) for result in results) == 10
+
+
+def rush(server: RawServer, gate: threading.Event, call_count: int) -> list[httpx2.Response]:
+    """So many calls with the shared client that the server answers only when it has all of them."""
+
+    async def calls() -> list[httpx2.Response]:
+        tasks = [asyncio.create_task(shared_client().post(server.url, content=BODY)) for _ in range(call_count)]
+        while len(server.requests) < call_count and not any(task.done() for task in tasks):
+            await asyncio.sleep(0.01)
+        gate.set()
+        return await asyncio.gather(*tasks)
+
+    return loop.run(calls(), timeout_seconds=30)
+
+
+def test_calls_beyond_one_pool_get_more_of_them_which_close_when_the_rush_is_over() -> None:
+    loop.stop()
+    gate, call_count = threading.Event(), 2 * pools.POOL_CONNECTIONS + 5
+
+    def hold(connection: socket.socket) -> None:
+        gate.wait(10)
+        answer(b"ok")(connection)
+
+    with RawServer(hold) as server:
+        assert {response.status_code for response in rush(server, gate, call_count)} == {200}
+        assert server.connection_count == call_count
+        deadline = time.monotonic() + 10
+        while server.open_count > pools.MAX_KEEPALIVE_CONNECTIONS:
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+        assert [fetch(server.url).status_code for _ in range(3)] == [200] * 3
+        assert server.connection_count == call_count
+
+
+def test_a_worker_with_many_threads_has_a_connection_for_each(
+    monkeypatch: pytest.MonkeyPatch, settings: Settings
+) -> None:
+    loop.stop()
+    monkeypatch.setattr(transport, "POOL_SECONDS", 0.2)
+    monkeypatch.setattr(transport, "MAX_CONNECTIONS", 2)
+    settings.NBP_WORKER_THREADS = 5
+    gate = threading.Event()
+
+    def hold(connection: socket.socket) -> None:
+        gate.wait(10)
+        answer(b"ok")(connection)
+
+    with RawServer(hold) as server:
+        assert len(rush(server, gate, 5)) == 5
+        gate.clear()
+        with pytest.raises(httpx2.PoolTimeout):
+            rush(server, gate, 6 + len(server.requests))
+        gate.set()
+    loop.stop()
 
 
 def test_one_client_keeps_connections_but_no_cookies_and_follows_no_redirect() -> None:

@@ -21,7 +21,7 @@ from generation.channels.adapter import Credentials
 from generation.channels.adapters import gemini_answer, gemini_errors, gemini_request
 from generation.contract import Answer, Call, ChannelError, SpooledImage
 from generation.egress import loop
-from generation.egress.transport import exchange, shared_client
+from generation.egress.transport import Exchange, exchange, shared_client
 
 ORIGIN = "https://generativelanguage.googleapis.com"
 API_VERSION = "v1beta"
@@ -39,7 +39,7 @@ class GeminiAdapter:
         with exchange(byte_cap=call.byte_cap, spool=call.spool) as record:
             try:
                 async with asyncio.timeout(call.deadline_seconds):
-                    return await _ask(call, credentials)
+                    return await _ask(call, credentials, record)
             except Exception as error:  # noqa: BLE001
                 problem = gemini_errors.translate(error, record, credentials.secret, call.deadline_seconds)
         # Raised out here, so that no traceback drags the upstream's words and bytes along.
@@ -51,23 +51,33 @@ def _check_secret(secret: str) -> None:
         raise ChannelError("unauthorized", "the channel has no API key that a header can carry")
 
 
-async def _ask(call: Call, credentials: Credentials) -> Answer:
-    contents = await loop.in_thread(_prepared, call)
-    # The SDK's parameter is a union of invariant lists; a list of contents is one of them only to the eye.
+async def _ask(call: Call, credentials: Credentials, record: Exchange) -> Answer:
+    contents = await _contents(call)
     response = await _client(credentials.base_url).aio.models.generate_content(
         model=call.upstream_model,
-        contents=[*contents],
+        # The SDK tries every kind of content on a list before it takes it for what it is; most calls have one turn.
+        contents=contents[0] if len(contents) == 1 else [*contents],
         config=gemini_request.config(call, credentials.secret),
     )
-    reading = gemini_answer.read(response)
+    reading = gemini_answer.read(response, record)
     if reading.data is None:
         return reading.answer
-    image = await _spooled(reading.data, reading.mime_type, call.spool)
+    # Nothing is awaited once a lifted file is kept: whoever cancels later finds it with the answer.
+    image = _kept(reading.data, reading.mime_type, record) or await _spooled(
+        reading.data, reading.mime_type, call.spool
+    )
     return replace(reading.answer, image=image)
 
 
-def _prepared(call: Call) -> list[types.Content]:
+def _kept(data: bytes, mime_type: str, record: Exchange) -> SpooledImage | None:
+    lifted = record.keep(data)
+    return SpooledImage(lifted.path, mime_type, lifted.byte_count, lifted.sha256) if lifted else None
+
+
+async def _contents(call: Call) -> list[types.Content]:
     call.spool.mkdir(parents=True, exist_ok=True)
+    if call.references or call.history:
+        return await loop.in_thread(gemini_request.contents, call)
     return gemini_request.contents(call)
 
 
@@ -115,7 +125,7 @@ def _hidden_backend_choice() -> Iterator[None]:
 
 
 async def _spooled(data: bytes, mime_type: str, spool: Path) -> SpooledImage:
-    """Write the picture to a file of its own; whoever cancels this finds no file left behind."""
+    """Write a picture too small to be lifted to a file of its own; whoever cancels this finds no file left behind."""
     path = spool / f"{uuid.uuid4().hex}.image"
     writing = asyncio.ensure_future(loop.in_thread(_write, path, data))
     try:
@@ -128,6 +138,7 @@ async def _spooled(data: bytes, mime_type: str, spool: Path) -> SpooledImage:
 
 def _write(path: Path, data: bytes) -> str:
     try:
+        path.touch(mode=0o600)
         path.write_bytes(data)
     except OSError:
         path.unlink(missing_ok=True)

@@ -1,4 +1,4 @@
-"""Reads what Gemini answered into an `Answer` and the bytes of its picture; it never writes a file.
+"""Reads what Gemini answered into an `Answer` and the picture it brought; it never writes a file.
 
 Finish reasons and block reasons: https://ai.google.dev/api/generate-content#FinishReason and #BlockReason.
 """
@@ -12,6 +12,7 @@ from typing import Literal
 from google.genai import types
 
 from generation.contract import Answer, ChannelError, Part, Source, Usage
+from generation.egress.transport import Exchange
 
 REFUSED = frozenset(
     {
@@ -34,19 +35,22 @@ ACCOUNT_DISABLED = "PUP_LIMITED_DISABLED"
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """An answer whose `image` is still to be filled from `data`, the bytes of the chosen picture, if there is one."""
+    """An answer whose `image` is still to be filled from `data`: the chosen picture, or the marker of its file."""
 
     answer: Answer
     data: bytes | None
     mime_type: str
 
 
-def read(response: types.GenerateContentResponse) -> Reading:
-    """Raises ValueError for what is no complete answer of generateContent, ChannelError for a disabled account."""
+def read(response: types.GenerateContentResponse, exchange: Exchange) -> Reading:
+    """What an answer says whose long strings `exchange` may have lifted.
+
+    Raises ValueError for what is no complete answer of generateContent, ChannelError for a disabled account.
+    """
     candidate = response.candidates[0] if response.candidates else None
     parts = _final_parts(candidate)
     images = [part for part in parts if _is_image(part)]
-    reason = _reason(response, candidate, has_image=bool(images))
+    reason = exchange.text_of(_reason(response, candidate, has_image=bool(images)))
     if not reason and not images:
         raise ValueError("the answer has neither a picture nor a reason for its absence")
     if reason == ACCOUNT_DISABLED:
@@ -57,13 +61,13 @@ def read(response: types.GenerateContentResponse) -> Reading:
     answer = Answer(
         finish=finish,
         finish_reason=reason,
-        text="".join(part.text for part in parts if part.text),
-        parts=tuple(_kept(parts, chosen)),
-        sources=tuple(_sources(candidate)),
-        search_suggestions=_suggestions(candidate),
+        text="".join(exchange.text_of(part.text) for part in parts if part.text),
+        parts=tuple(_kept(parts, chosen, exchange)),
+        sources=tuple(_sources(candidate, exchange)),
+        search_suggestions=exchange.text_of(_suggestions(candidate)),
         usage=_usage(response.usage_metadata, _search_query_count(candidate), has_image=bool(images)),
         draft_count=max(len(images) - 1, 0),
-        upstream_request_id=_request_id(response),
+        upstream_request_id=exchange.text_of(_request_id(response)),
     )
     return Reading(answer, blob.data if blob else None, (blob and blob.mime_type) or "application/octet-stream")
 
@@ -98,25 +102,25 @@ def _finish(
     return "ok" if has_image else "no_image"
 
 
-def _kept(parts: Iterable[types.Part], chosen: types.Part | None) -> Iterator[Part]:
+def _kept(parts: Iterable[types.Part], chosen: types.Part | None, exchange: Exchange) -> Iterator[Part]:
     """What a later turn sends back: the words and the one picture, each with its signature."""
     for part in parts:
-        signature = part.thought_signature or b""
+        signature = exchange.bytes_of(part.thought_signature or b"")
         if part is chosen:
             yield Part(kind="image", signature=signature)
         elif part.inline_data is None and (part.text or signature):
-            yield Part(kind="text", text=part.text or "", signature=signature)
+            yield Part(kind="text", text=exchange.text_of(part.text or ""), signature=signature)
 
 
 def _grounding(candidate: types.Candidate | None) -> types.GroundingMetadata:
     return (candidate.grounding_metadata if candidate else None) or types.GroundingMetadata()
 
 
-def _sources(candidate: types.Candidate | None) -> Iterator[Source]:
+def _sources(candidate: types.Candidate | None, exchange: Exchange) -> Iterator[Source]:
     for chunk in _grounding(candidate).grounding_chunks or ():
         url = (chunk.web and chunk.web.uri) or ""
         if chunk.web and url.startswith(("https://", "http://")):
-            yield Source(title=chunk.web.title or "", url=url)
+            yield Source(title=exchange.text_of(chunk.web.title or ""), url=url)
 
 
 def _suggestions(candidate: types.Candidate | None) -> str:

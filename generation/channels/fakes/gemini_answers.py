@@ -78,9 +78,16 @@ class Composition:
         size = "1K" if name == "wrong-size" else self._asked.image_size
         words = [{"text": "Here is your picture."}] if self._asked.has_text else []
         twin = [self._signed(self._studio.picture(self._asked, size, variant=1))] if name == "two-images" else []
-        image_format: ImageFormat = "JPEG" if name == "jpeg" else "PNG"
+        if name == "file-uri":
+            return [*words, {"fileData": {"mimeType": "image/png", "fileUri": self._fault.argument}}]
+        return [*words, *twin, self._picture(size)]
+
+    def _picture(self, size: str) -> dict[str, Any]:
+        image_format: ImageFormat = "JPEG" if self._fault.name == "jpeg" else "PNG"
         data = self._spoiled(size) or self._studio.picture(self._asked, size, image_format=image_format)
-        return [*words, *twin, self._signed(data, f"image/{image_format.lower()}")]
+        if self._fault.name == "wrong-mime":
+            return self._signed(data, self._fault.argument or "image/jpeg")
+        return self._signed(data, f"image/{image_format.lower()}")
 
     def _spoiled(self, size: str) -> bytes:
         if self._fault.name == "not-an-image":
@@ -88,6 +95,9 @@ class Composition:
         if self._fault.name == "bad-base64":
             data = self._studio.picture(self._asked, size)
             return data[: len(data) // 2] + b"*!*" + data[len(data) // 2 :]
+        if self._fault.name == "broken-image":
+            whole = base64.b64decode(self._studio.picture(self._asked, size))
+            return base64.b64encode(whole[: len(whole) // 2])
         return b""
 
     def _signed(self, data: bytes, mime_type: str = "image/png") -> dict[str, Any]:

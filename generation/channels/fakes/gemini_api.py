@@ -16,7 +16,7 @@ from generation.channels.fakes.gemini_studio import Studio
 
 _PATH = re.compile(r"/(?:v1|v1beta|v1alpha)/models(?:/([^/:]+))?(?::(generateContent|streamGenerateContent))?")
 _RETRY_INFO = "type.googleapis.com/google.rpc.RetryInfo"
-_UNCOMPOSED = frozenset({"html", "silent", "reset", "close", "huge", "gzip-bomb"})
+_UNCOMPOSED = frozenset({"html", "silent", "reset", "close", "huge", "gzip-bomb", "noise", "redirect"})
 _DEFAULT_PAGE_SIZE = 50
 
 

@@ -98,9 +98,7 @@ class Connection:
 
     async def write_head(self, reply: Reply, *fields: str) -> None:
         """Writes the status line, the reply's own headers and these further ones ("Name: value")."""
-        lines = [f"HTTP/1.1 {reply.status} {HTTPStatus(reply.status).phrase}", "Server: fake-gemini", *fields]
-        lines += [f"{name}: {value}" for name, value in reply.headers.items()]
-        await self.write("\r\n".join([*lines, "", ""]).encode())
+        await self.write(head_of(reply, *fields))
 
     async def send(self, reply: Reply) -> None:
         """Sends a reply as it should be."""
@@ -137,6 +135,13 @@ class Connection:
         if byte_count > _BODY_CAP:
             raise ValueError("the body is too large")
         return await self._reader.readexactly(byte_count)
+
+
+def head_of(reply: Reply, *fields: str) -> bytes:
+    """The status line, a reply's own headers and further ones ("Name: value"), with the empty line after them."""
+    lines = [f"HTTP/1.1 {reply.status} {HTTPStatus(reply.status).phrase}", "Server: fake-gemini", *fields]
+    lines += [f"{name}: {value}" for name, value in reply.headers.items()]
+    return "\r\n".join([*lines, "", ""]).encode()
 
 
 def _parsed(head: bytes) -> Request:

@@ -8,12 +8,14 @@ import zlib
 from collections.abc import Awaitable, Callable, Iterator, Mapping
 
 from generation.channels.fakes.gemini_faults import Fault
-from generation.channels.fakes.gemini_http import Connection, Reply
+from generation.channels.fakes.gemini_http import Connection, Reply, head_of
 
 _BLOCK = b"A" * 64 * 1024
 _HUGE_BYTES = 128 * 1024 * 1024
 _BOMB_BYTES = 512 * 1024 * 1024
 _TRICKLE_SECONDS = 0.05
+_NOISE = b"\x15\x03\x01\x00\x02\x02\x28 this is no HTTP\r\n\r\n"
+_ELSEWHERE = "https://example.com/"
 _HUGE_START = b'{"candidates":[{"content":{"role":"model","parts":[{"inlineData":{"mimeType":"image/png","data":"'
 _HUGE_END = b'"}}]},"finishReason":"STOP","index":0}]}'
 
@@ -26,6 +28,17 @@ async def deliver(connection: Connection, reply: Reply, fault: Fault) -> None:
 async def _send(connection: Connection, reply: Reply, fault: Fault) -> None:
     del fault
     await connection.send(reply)
+
+
+async def _send_noise(connection: Connection, reply: Reply, fault: Fault) -> None:
+    del reply, fault
+    await connection.write(_NOISE)
+    connection.is_kept = False
+
+
+async def _redirect(connection: Connection, reply: Reply, fault: Fault) -> None:
+    del reply
+    await connection.send(Reply(302, {"Location": fault.argument or _ELSEWHERE}, []))
 
 
 async def _send_html(connection: Connection, reply: Reply, fault: Fault) -> None:
@@ -75,8 +88,18 @@ def _huge(byte_count: int) -> Iterator[bytes]:
 async def _trickle(connection: Connection, reply: Reply, fault: Fault) -> None:
     body = b"".join(reply.pieces)
     await connection.write_head(reply, f"Content-Length: {len(body)}")
-    for start in range(len(body)):
-        await connection.write(body[start : start + 1])
+    await _drip(connection, body, fault)
+
+
+async def _trickle_head(connection: Connection, reply: Reply, fault: Fault) -> None:
+    body = b"".join(reply.pieces)
+    await _drip(connection, head_of(reply, f"Content-Length: {len(body)}"), fault)
+    await connection.write(body)
+
+
+async def _drip(connection: Connection, content: bytes, fault: Fault) -> None:
+    for start in range(len(content)):
+        await connection.write(content[start : start + 1])
         if not await connection.has_waited(fault.number(_TRICKLE_SECONDS)):
             raise ConnectionResetError("the client left")
 
@@ -84,8 +107,37 @@ async def _trickle(connection: Connection, reply: Reply, fault: Fault) -> None:
 async def _truncate(connection: Connection, reply: Reply, fault: Fault) -> None:
     body = b"".join(reply.pieces)
     await connection.write_head(reply, f"Content-Length: {len(body)}")
-    await connection.write(body[: int(fault.number(len(body) // 2))])
+    await connection.write(_start_of(body, fault))
     connection.is_kept = False
+
+
+def _start_of(content: bytes, fault: Fault) -> bytes:
+    """As many bytes as the fault says, all but so many if it says a negative number, half of them if it says none."""
+    return content[: int(fault.number(len(content) // 2))]
+
+
+async def _cut_json(connection: Connection, reply: Reply, fault: Fault) -> None:
+    await connection.send(Reply(reply.status, reply.headers, [_start_of(b"".join(reply.pieces), fault)]))
+
+
+async def _cut_gzip(connection: Connection, reply: Reply, fault: Fault) -> None:
+    packed = gzip.compress(b"".join(reply.pieces), 1)
+    headers = {**reply.headers, "Content-Encoding": "gzip"}
+    await connection.send(Reply(reply.status, headers, [_start_of(packed, fault)]))
+
+
+async def _cut_chunks(connection: Connection, reply: Reply, fault: Fault) -> None:
+    body = b"".join(reply.pieces)
+    await connection.write_head(reply, "Transfer-Encoding: chunked")
+    await connection.write(f"{len(body):x}\r\n".encode() + _start_of(body + b"\r\n", fault))
+    connection.is_kept = False
+
+
+async def _stall(connection: Connection, reply: Reply, fault: Fault) -> None:
+    body = b"".join(reply.pieces)
+    await connection.write_head(reply, f"Content-Length: {len(body)}")
+    await connection.write(_start_of(body, fault))
+    await _keep_silent(connection, reply, fault)
 
 
 async def _reset_midway(connection: Connection, reply: Reply, fault: Fault) -> None:
@@ -116,7 +168,14 @@ _WIRES: Mapping[str, Callable[[Connection, Reply, Fault], Awaitable[None]]] = {
     "huge": _send_huge,
     "gzip-bomb": _send_bomb,
     "trickle": _trickle,
+    "trickle-head": _trickle_head,
     "truncated": _truncate,
+    "json-cut": _cut_json,
+    "chunk-cut": _cut_chunks,
+    "gzip-cut": _cut_gzip,
+    "stall": _stall,
+    "noise": _send_noise,
+    "redirect": _redirect,
     "reset": _reset,
     "reset-midway": _reset_midway,
     "close": _leave,

@@ -62,6 +62,9 @@ class OutputSchema(serializers.Serializer[Any]):
     url = serializers.CharField(
         allow_null=True, help_text="A link that expires; GET the generation again for a fresh one."
     )
+    b64_json = serializers.CharField(
+        required=False, allow_null=True, help_text="The image in base64, where response_format asked for it."
+    )
     mime_type = serializers.CharField(allow_null=True)
     width = serializers.IntegerField(allow_null=True)
     height = serializers.IntegerField(allow_null=True)

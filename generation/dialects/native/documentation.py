@@ -11,7 +11,7 @@ from generation.dialects.native.error_codes import ERROR_CODES
 
 # Swagger's own script sets inline styles; the page has no other concession.
 docs = csp_update({"style-src": ["'self'", "'unsafe-inline'"]})(
-    SpectacularSwaggerSplitView.as_view(url_name="api-schema")
+    SpectacularSwaggerSplitView.as_view(url_name="api-schema", http_method_names=["get", "head"])
 )
 
 

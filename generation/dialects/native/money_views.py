@@ -12,8 +12,8 @@ from rest_framework.response import Response
 from generation import queries, submission
 from generation.contract import Refusal
 from generation.dialects.native import answers, schemas, translate
+from generation.dialects.native.base import ERRORS, LIMIT, NativeView, choice_of, limit_of
 from generation.dialects.native.bodies import read_request
-from generation.dialects.native.views import ERRORS, NativeView, choice_of, limit_of
 
 
 class QuoteView(NativeView):
@@ -66,7 +66,11 @@ class LedgerView(NativeView):
 
     @extend_schema(
         operation_id="ledger_list",
-        parameters=[OpenApiParameter("limit", int), OpenApiParameter("cursor", str), OpenApiParameter("kind", str)],
+        parameters=[
+            LIMIT,
+            OpenApiParameter("cursor", str),
+            OpenApiParameter("kind", str, enum=sorted(queries.ENTRY_KINDS)),
+        ],
         responses={200: answers.EntryListSchema, **ERRORS},
     )
     def get(self, request: Request) -> Response:

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import IO, Any, NoReturn
 
 from django.conf import settings
-from rest_framework.parsers import JSONParser
+from rest_framework.parsers import BaseParser
 
 from generation.contract import Refusal
 
@@ -51,8 +51,13 @@ def _depth(value: Any, allowed: int = _MAX_DEPTH) -> None:
             _depth(each, allowed - 1)
 
 
-class StrictJSONParser(JSONParser):
-    """Answers 400 with a reason where the standard parser would guess, and 413 above the body limit."""
+class StrictJSONParser(BaseParser):
+    """Answers 400 with a reason where the standard parser would guess, and 413 above the body limit.
+
+    No JSONParser of the framework's: for those it keeps the whole body as long as there is the request.
+    """
+
+    media_type = "application/json"
 
     def parse(
         self, stream: IO[Any], media_type: str | None = None, parser_context: Mapping[str, Any] | None = None

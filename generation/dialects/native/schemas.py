@@ -11,6 +11,7 @@ from rest_framework import serializers
 from generation.contract import ROLES, SIZES
 
 _MAX_INTEGER = 2**31 - 1
+RESPONSE_FORMATS = ("url", "b64_json")
 
 
 class StrictSerializer(serializers.Serializer[Any]):
@@ -126,6 +127,12 @@ class GenerationCreateSchema(StrictSerializer):
         min_value=0,
         max_value=_MAX_INTEGER - 1000,
         help_text="With n > 1, each output uses seed + index.",
+    )
+    response_format = serializers.ChoiceField(
+        choices=RESPONSE_FORMATS,
+        required=False,
+        default="url",
+        help_text="b64_json: the answer has the finished images in it, too, as base64.",
     )
     metadata = serializers.DictField(child=TextField(allow_blank=True, max_length=500), required=False, default=dict)
     tags = serializers.ListField(child=TextField(max_length=64), required=False, default=list, max_length=20)

@@ -59,8 +59,12 @@ def wait_seconds(prefer: str) -> int:
     return min(int(match[1]), _MAX_WAIT_SECONDS) if match else 0
 
 
-def render(outcome: Outcome, link: Link) -> dict[str, Any]:
-    """A generation in the native form; `link` turns an output's id into a link to its image."""
+def render(outcome: Outcome, link: Link, base64_of: Link | None = None) -> dict[str, Any]:
+    """A generation in the native form.
+
+    `link` turns an output's id into a link to its image; `base64_of`, if given, into its image as base64 or into what
+    stands for that.
+    """
     return {
         "id": outcome.id,
         "status": outcome.status,
@@ -78,16 +82,18 @@ def render(outcome: Outcome, link: Link) -> dict[str, Any]:
         "error": outcome.error,
         "created_at": outcome.created_at,
         "finished_at": outcome.finished_at,
-        "outputs": [_output(each, link) for each in outcome.outputs],
+        "outputs": [_output(each, link, base64_of) for each in outcome.outputs],
     }
 
 
-def _output(output: OutputOutcome, link: Link) -> dict[str, Any]:
+def _output(output: OutputOutcome, link: Link, base64_of: Link | None) -> dict[str, Any]:
+    image = {"b64_json": base64_of(output.id) if output.mime_type else None} if base64_of else {}
     return {
         "id": output.id,
         "index": output.index,
         "status": output.status,
         "url": link(output.id) if output.mime_type else None,
+        **image,
         "mime_type": output.mime_type,
         "width": output.width,
         "height": output.height,

@@ -1,59 +1,43 @@
-"""The native API's views: parse, one call, render."""
+"""The native API's views of generations: parse, one call, render. Whoever waits holds no thread and no connection."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncIterator, Collection
+import uuid
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any
 
-from django.http import HttpRequest, HttpResponse, HttpResponseBase, JsonResponse, StreamingHttpResponse
+from django.http import HttpRequest, HttpResponse, HttpResponseBase, StreamingHttpResponse
 from django.views.decorators.csrf import csrf_exempt
 from drf_spectacular.utils import OpenApiParameter, extend_schema
-from rest_framework.renderers import JSONRenderer
 from rest_framework.request import Request
 from rest_framework.response import Response
-from rest_framework.views import APIView
 
-from accounts.authentication import Requester
+from accounts.identifiers import public_id
 from generation import queries, submission
 from generation.contract import Refusal
 from generation.dialects import door
-from generation.dialects.native import answers, errors, schemas, translate
-from generation.dialects.native.bodies import read_request
+from generation.dialects.batched_reads import PROGRESS, READINGS
+from generation.dialects.native import answers, errors, rendering, schemas, translate
+from generation.dialects.native.base import ERRORS, LIMIT, NativeView, choice_of, limit_of
+from generation.dialects.native.bodies import read_create
 from generation.waiting import WATCHER
 
 # A stream ends after a while by itself; a client's EventSource connects again and sees the present state.
 _STREAM_SECONDS = 600.0
 _PING_SECONDS = 15.0
+_LOOK_SECONDS = 1.0
+_STATUSES = ("queued", "running", "succeeded", "failed", "canceled")
 
 
-class NativeView(APIView):
-    """A view of the native door: the requester, and the scope it must have."""
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What came of a request for a generation. Without a reading, it is to be waited for."""
 
-    scope = "read"
-    scopes: dict[str, str] = {}
-
-    @property
-    def requester(self) -> Requester:
-        requester = self.request.auth
-        assert isinstance(requester, Requester)
-        scope = self.scopes.get(self.request.method or "", self.scope)
-        if not requester.may(scope):
-            raise Refusal("forbidden", "scope_missing", f"This API key lacks the scope {scope!r}.")
-        return requester
-
-    def rendered(self, generation_id: Any) -> dict[str, Any]:
-        return render(self.request, generation_id)
-
-
-def render(request: Request | HttpRequest, generation_id: Any) -> dict[str, Any]:
-    """A generation as it is now, with fresh links."""
-    http_request = request._request if isinstance(request, Request) else request
-    return translate.render(queries.outcome(generation_id), lambda output: door.image_link(http_request, output))
-
-
-ERRORS = dict.fromkeys((400, 401, 402, 403, 404, 413, 415, 422, 429, 503), answers.ErrorSchema)
+    generation_id: uuid.UUID
+    reading: queries.Reading | None
+    with_images: bool
 
 
 class GenerationsView(NativeView):
@@ -81,65 +65,62 @@ class GenerationsView(NativeView):
             "application/json": schemas.GenerationCreateSchema,
             "multipart/form-data": schemas.GenerationCreateSchema,
         },
-        responses={200: answers.GenerationSchema, 202: answers.GenerationSchema, **ERRORS},
+        responses={
+            200: answers.GenerationSchema,
+            202: answers.GenerationSchema,
+            410: answers.ErrorSchema,
+            **ERRORS,
+        },
     )
-    def post(self, request: Request) -> Response:
+    def post(self, request: Request) -> HttpResponse:
         requester = self.requester
         key = translate.check_idempotency_key(request.headers.get("Idempotency-Key"))
-        accepted = submission.accept(requester, read_request(request), now=datetime.now(UTC), idempotency_key=key)
-        data = self.rendered(accepted.generation_id)
-        headers = {"Location": f"/api/v1/generations/{data['id']}"}
+        asked, with_images = read_create(request)
+        accepted = submission.accept(requester, asked, now=datetime.now(UTC), idempotency_key=key)
+        headers = {"Location": f"/api/v1/generations/{public_id('gen', accepted.generation_id)}"}
         if accepted.is_replay:
             headers["Idempotent-Replayed"] = "true"
-        response = Response(data, status=_status(data), headers=headers)
-        response.generation_id = accepted.generation_id  # type: ignore[attr-defined]
-        return response
+        found = None if _waits_for(request, accepted) else queries.reading(accepted.generation_id)
+        return door.Handed(Asked(accepted.generation_id, found, with_images), headers)
 
     @extend_schema(
         operation_id="generations_list",
-        parameters=[OpenApiParameter("limit", int), OpenApiParameter("cursor", str), OpenApiParameter("status", str)],
+        parameters=[LIMIT, OpenApiParameter("cursor", str), OpenApiParameter("status", str, enum=_STATUSES)],
         responses={200: answers.GenerationListSchema, **ERRORS},
     )
     def get(self, request: Request) -> Response:
+        if "response_format" in request.query_params:
+            raise Refusal("invalid", "invalid_request", "Lists carry links only.", param="response_format")
         page = queries.outcomes(
             self.requester,
             limit=limit_of(request),
             cursor=request.query_params.get("cursor", ""),
             status=choice_of(request, "status", _STATUSES),
         )
-        data = [translate.render(each, lambda output: door.image_link(request._request, output)) for each in page.data]
+        data = [rendering.as_data(request._request, each) for each in page.data]
         return Response(translate.render_list(data, page.next_cursor))
 
 
-def _status(data: dict[str, Any]) -> int:
-    return 200 if data["finished_at"] else 202
-
-
-_STATUSES = ("queued", "running", "succeeded", "failed", "canceled")
-
-
-def choice_of(request: Request, name: str, choices: Collection[str]) -> str:
-    """A query parameter that is one of some words, or empty if not given."""
-    text = request.query_params.get(name, "")
-    if text and text not in choices:
-        raise Refusal("invalid", "invalid_request", f"{name} is one of {', '.join(choices)}.", param=name)
-    return str(text)
-
-
-def limit_of(request: Request) -> int:
-    """`limit` of a list: 1 to 100, 20 if not given."""
-    text = request.query_params.get("limit", "20")
-    if not (text.isascii() and text.isdigit() and 1 <= int(text[:9]) <= 100):
-        raise Refusal("invalid", "invalid_request", "limit must be between 1 and 100.", param="limit")
-    return int(text)
+def _waits_for(request: Request, accepted: submission.Accepted) -> bool:
+    """Whether the client prefers to wait, and there is something to wait for: what is repeated may have ended."""
+    if not translate.wait_seconds(request.headers.get("Prefer", "")):
+        return False
+    return not (accepted.is_replay and queries.finished([accepted.generation_id]))
 
 
 class DetailView(NativeView):
     """One generation as it is now."""
 
-    @extend_schema(operation_id="generations_retrieve", responses={200: answers.GenerationSchema, **ERRORS})
-    def get(self, request: Request, generation_id: str) -> Response:
-        return Response(self.rendered(queries.find(self.requester, generation_id)))
+    @extend_schema(
+        operation_id="generations_retrieve",
+        parameters=[OpenApiParameter("response_format", str, enum=schemas.RESPONSE_FORMATS)],
+        responses={200: answers.GenerationSchema, 410: answers.ErrorSchema, **ERRORS},
+    )
+    def get(self, request: Request, generation_id: str) -> HttpResponse:
+        requester = self.requester
+        with_images = choice_of(request, "response_format", schemas.RESPONSE_FORMATS, "url") == "b64_json"
+        found = queries.reading_of(requester, generation_id)
+        return door.Handed(Asked(found.generation_id, found, with_images))
 
 
 class CancelView(NativeView):
@@ -149,82 +130,95 @@ class CancelView(NativeView):
 
     @extend_schema(operation_id="generations_cancel", request=None, responses={200: answers.GenerationSchema, **ERRORS})
     def post(self, request: Request, generation_id: str) -> Response:
-        return Response(self.rendered(submission.cancel(self.requester, generation_id, now=datetime.now(UTC))))
+        canceled = submission.cancel(self.requester, generation_id, now=datetime.now(UTC))
+        return Response(rendering.as_data(request._request, queries.outcome(canceled)))
 
 
 class FindView(NativeView):
     """Authenticates for the event stream: who asks, and which generation."""
 
     @extend_schema(operation_id="generations_events", responses={(200, "text/event-stream"): str, **ERRORS})
-    def get(self, request: Request, generation_id: str) -> Response:
-        found = queries.find(self.requester, generation_id)
-        response = Response(None)
-        response.generation_id = found  # type: ignore[attr-defined]
-        return response
+    def get(self, request: Request, generation_id: str) -> HttpResponse:
+        return door.Handed(queries.find(self.requester, generation_id))
 
 
-_generations, _find = GenerationsView.as_view(), FindView.as_view()
-
-
-def call(view: Any, request: HttpRequest, **kwargs: Any) -> HttpResponse:
-    """Run a DRF view to its rendered end, in the thread that will give the database connection back."""
-    response: HttpResponse = view(request, **kwargs)
-    if isinstance(response, Response) and not response.is_rendered:
-        response.render()
-    return response
+_generations, _detail, _find = GenerationsView.as_view(), DetailView.as_view(), FindView.as_view()
 
 
 @csrf_exempt
 async def generations(request: HttpRequest) -> HttpResponseBase:
-    """List, or create and, where the client prefers, wait: without a thread and without a database connection."""
-    in_thread = door.in_intake_thread if request.method == "POST" else door.in_thread
-    response = await in_thread(call, _generations, request)
-    generation_id = getattr(response, "generation_id", None)
+    """List, or create and, where the client prefers, wait for the one rendering that is sent."""
+    if request.method != "POST":
+        return await door.in_thread(door.call, _generations, request)
     seconds = translate.wait_seconds(request.headers.get("Prefer", ""))
-    if response.status_code != 202 or generation_id is None or not seconds:
-        return response
-    await WATCHER.wait(generation_id, seconds=seconds)
-    data = await door.in_thread(render, request, generation_id)
-    response.content = JSONRenderer().render(data)
-    response.status_code = _status(data)
-    response["Preference-Applied"] = f"wait={seconds}"
+    if seconds:
+        WATCHER.attend()
+    handed = await door.in_intake_thread(door.call, _generations, request)
+    if not isinstance(handed, door.Handed):
+        return handed
+    door.let_go(request)
+    asked, found = handed.value, handed.value.reading
+    if found is None:
+        await WATCHER.wait(asked.generation_id, seconds=seconds)
+        found = await READINGS.read(asked.generation_id)
+        handed["Preference-Applied"] = f"wait={seconds}"
+    status = rendering.status_of(found)
+    return _with_headers_of(
+        handed, await rendering.answer(request, found, status=status, with_images=asked.with_images)
+    )
+
+
+@csrf_exempt
+async def detail(request: HttpRequest, generation_id: str) -> HttpResponseBase:
+    """GET /api/v1/generations/{id}"""
+    handed = await door.in_thread(door.call, _detail, request, generation_id=generation_id)
+    if not isinstance(handed, door.Handed):
+        return handed
+    asked = handed.value
+    return _with_headers_of(handed, await rendering.answer(request, asked.reading, with_images=asked.with_images))
+
+
+def _with_headers_of(handed: HttpResponse, response: HttpResponseBase) -> HttpResponseBase:
+    for name, value in handed.items():
+        response.headers.setdefault(name, value)
     return response
 
 
 @csrf_exempt
 async def events(request: HttpRequest, generation_id: str) -> HttpResponseBase:
     """The life of a generation as server-sent events: one now, one at each change, the last at its end."""
-    response = await door.in_thread(call, _find, request, generation_id=generation_id)
-    if response.status_code != 200:
-        return response
-    stream = StreamingHttpResponse(_events(request, response.generation_id), content_type="text/event-stream")  # type: ignore[attr-defined]
+    handed = await door.in_thread(door.call, _find, request, generation_id=generation_id)
+    if not isinstance(handed, door.Handed):
+        return handed
+    stream = StreamingHttpResponse(_events(request, handed.value), content_type="text/event-stream")
     stream["Cache-Control"] = "no-store"
     stream["X-Accel-Buffering"] = "no"
     return stream
 
 
-async def _events(request: HttpRequest, generation_id: Any) -> AsyncIterator[bytes]:
+async def _events(request: HttpRequest, generation_id: uuid.UUID) -> AsyncIterator[bytes]:
     told, silent, ends_at = None, 0.0, time.monotonic() + _STREAM_SECONDS
     while not WATCHER.is_closing and time.monotonic() < ends_at:
-        state = await door.in_thread(queries.progress, generation_id)
+        state = await PROGRESS.read(generation_id)
         if state != told:
-            data = await door.in_thread(render, request, generation_id)
-            yield b"event: generation\ndata: " + JSONRenderer().render(data) + b"\n\n"
+            outcome = (await READINGS.read(generation_id)).outcome
+            yield b"event: generation\ndata: " + rendering.as_json(rendering.as_data(request, outcome)) + b"\n\n"
             told, silent = state, time.monotonic()
-            if data["finished_at"]:
+            if outcome.finished_at:
                 return
         if time.monotonic() - silent > _PING_SECONDS:
             yield b": still here\n\n"
             silent = time.monotonic()
-        await WATCHER.wait(generation_id, seconds=1.0)
+        # All streams of a process look at the same moments, so that their looks are batched.
+        await WATCHER.wait(generation_id, seconds=_LOOK_SECONDS - time.monotonic() % _LOOK_SECONDS)
 
 
-# The schema generator reads the DRF views behind the async ones.
-generations.cls, generations.initkwargs = GenerationsView, {}  # type: ignore[attr-defined]
-events.cls, events.initkwargs = FindView, {}  # type: ignore[attr-defined]
+door.standing_for(GenerationsView, generations)
+door.standing_for(DetailView, detail)
+door.standing_for(FindView, events)
 
 
 @csrf_exempt
-def not_found(request: HttpRequest, path: str = "") -> JsonResponse:
+async def not_found(request: HttpRequest, path: str = "") -> HttpResponse:
     """Unknown routes below the door answer in the door's own format."""
     return errors.not_found(request)

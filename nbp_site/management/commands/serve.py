@@ -35,7 +35,7 @@ class Command(BaseCommand):
         if not options["no_migrate"]:
             self._say("Preparing the database ...")
             call_command("migrate", interactive=False, verbosity=0)
-        shown = "127.0.0.1" if host in ("0.0.0.0", "::") else host  # noqa: S104
+        shown = "127.0.0.1" if host in ("0.0.0.0", "::") else host  # noqa: S104 # nosec # what is printed, not what is bound
         base_url = settings.NBP_BASE_URL.rstrip("/") or f"http://{shown}:{port}"
         is_new = not demo.note_path().exists()
         note = demo.ensure(base_url=base_url, now=datetime.now(UTC)) if settings.NBP_IS_DEVELOPMENT else None

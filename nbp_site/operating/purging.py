@@ -1,0 +1,47 @@
+"""The hourly round of forgetting: one worker looks after what all share, each of them after its own disk."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+from importlib import import_module
+
+from django.conf import settings
+from django.contrib.sessions.models import Session
+from django.db.models.functions import Now
+
+from generation import retention, tasks
+from nbp_site.models import WorkerProbe
+from nbp_site.operating import probing
+from nbp_site.operating.probe_queue import own_name
+
+
+def purge_some() -> bool:
+    """A batch of everything, from the sweeper. True if there may be more."""
+    if not _is_senior():
+        return tasks.purge(with_retention=False)
+    probing.forget_the_gone()
+    _forget_sessions()
+    return tasks.purge(with_retention=True)
+
+
+def purge_all() -> None:
+    """Everything, whoever else does it too."""
+    _forget_sessions()
+    while tasks.purge(with_retention=True):
+        pass
+
+
+def overdue(*, now: datetime) -> dict[str, int]:
+    """What would be forgotten, by kind."""
+    return retention.overdue(now=now) | {"sessions": Session.objects.filter(expire_date__lt=now).count()}
+
+
+def _forget_sessions() -> None:
+    import_module(settings.SESSION_ENGINE).SessionStore.clear_expired()
+
+
+def _is_senior() -> bool:
+    """Whether this is the longest-serving of the workers that live: one walk through all files is enough."""
+    since = Now() - timedelta(seconds=settings.NBP_WORKER_STALE_SECONDS)
+    living = WorkerProbe.objects.filter(seen_at__gte=since).order_by("started_at", "name")
+    return living.values_list("pk", flat=True).first() == own_name()

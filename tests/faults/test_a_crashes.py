@@ -1,0 +1,105 @@
+"""Fault catalogue A: a process that dies at each place where that leaves other rows or files behind.
+
+A10, a web process that dies after a payment session was made, belongs to payments and is not here.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from dataclasses import dataclass
+from typing import Any
+
+import httpx2
+import pytest
+
+from accounts import crash_points
+from generation.channels.fakes.gemini import Fault
+from tests.faults.processes import is_dead_by_kill, until
+from tests.faults.raw_rows import Facts, files_below
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
+ONCE, AGAIN = ("ok",), ("unknown", "ok")
+
+
+@dataclass(frozen=True)
+class Expected:
+    """What a crash at one point leads to: the attempts of the output, and how many of them reached the upstream.
+
+    `is_accepted`: the request is in the database when the process dies. `stray_count`: images in storage that no row
+    will ever know of, at most. `faults`: what else must go wrong for the road to come by there.
+    """
+
+    attempts: tuple[str, ...]
+    hits: int
+    is_accepted: bool = True
+    stray_count: int = 0
+    faults: tuple[tuple[str, str], ...] = ()
+
+
+EXPECTED = {
+    "accept.saving": Expected(ONCE, 1, is_accepted=False),
+    "accept.saved": Expected(ONCE, 1),
+    "run.claimed": Expected(ONCE, 1),
+    # Nobody can know that no byte has left: the attempt counts as one that may have.
+    "run.sent": Expected(AGAIN, 1),
+    "call.answering": Expected(AGAIN, 2),
+    "keep.stored": Expected(AGAIN, 2, stray_count=1),
+    "keep.received": Expected(ONCE, 1, faults=(("FAULT_NO_CHARGES", "1"),)),
+    # Image, charge and money are one transaction: what was in storage for it is nobody's.
+    "settle.settling": Expected(AGAIN, 2, stray_count=1),
+    "settle.settled": Expected(ONCE, 1),
+}
+
+
+def test_a1_to_a9_every_crash_point_is_tried() -> None:
+    assert set(EXPECTED) == set(crash_points.NAMES)
+
+
+def _ask(site: Any, prompt: str) -> str | None:
+    """The id of an accepted prompt; None where the service died before it could answer."""
+    try:
+        return str(site.accepted(prompt, key=prompt))
+    except httpx2.TransportError:
+        return None
+
+
+@pytest.mark.parametrize("point", EXPECTED)
+def test_a1_to_a9_a_process_that_dies_there_leaves_one_image_charged_once(house: Any, gemini: Any, point: str) -> None:
+    expected, prompt = EXPECTED[point], f"{point} {time.time_ns()}"
+    # The first answer has other bytes than the second, so that a file of it cannot pass for the second's.
+    gemini.script.append(Fault("jpeg"))
+    victim = house.start(FAULT_CRASH_AT=point, **dict(expected.faults))
+    strays, count = house.site.strays(), house.site.rows.count("generation_generation")
+    answered = _ask(house.site, prompt)
+    assert is_dead_by_kill(victim), house.site.log
+    assert house.site.rows.count("generation_generation") - count == expected.is_accepted
+    house.start()
+    # A client that heard nothing sends the same request again: it is a repetition, or it was never there.
+    generation = house.site.accepted(prompt, key=prompt)
+    assert answered in (None, generation)
+    assert house.site.ended(generation)["status"] == "succeeded"
+    assert house.site.rows.of(generation) == Facts("succeeded", "", expected.attempts, 1, 1, 1, "captured", 1)
+    assert house.site.rows.count("generation_generation") - count == 1
+    assert len(gemini.requests) == expected.hits
+    assert len(house.site.strays() - strays) == expected.stray_count
+    house.site.prove()
+
+
+def test_a5_what_a_dead_process_leaves_in_the_spool_goes_by_its_age(embedded: Any) -> None:
+    """A picture on its way to storage lies in the spool; nobody misses it after two hours."""
+    site = embedded.site
+    victim = embedded.start(FAULT_CRASH_AT="keep.stored")
+    _ask(site, "half way")
+    assert is_dead_by_kill(victim)
+    left = files_below(site.spool)
+    assert left
+    embedded.start()
+    site.all_ended()
+    assert left <= files_below(site.spool)
+    for name in left:
+        two_hours_ago = time.time() - 2 * 3600 - 60
+        os.utime(site.spool / name, (two_hours_ago, two_hours_ago))
+    embedded.start()
+    until(lambda: not left & files_below(site.spool), what="the spool is empty")
+    site.prove()
