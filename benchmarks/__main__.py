@@ -8,19 +8,21 @@ import json
 import signal
 import sys
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
 from benchmarks import databases, machine, profiles
 
 NAMES = ("burst", "cpu", "latency", "memory", "submit", "ledger", "reads", "faults")
+_SIGNALS = (signal.SIGINT, signal.SIGTERM)
 RESULTS = Path("var") / "benchmarks.json"
 
 
 def main() -> None:
     options = _options()
-    # A shell that starts jobs in the background leaves SIGINT ignored.
-    signal.signal(signal.SIGINT, signal.default_int_handler)
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    # Said, because a shell that starts jobs in the background leaves SIGINT ignored.
+    for number in _SIGNALS:
+        signal.signal(number, _interrupt)
     try:
         with databases.alone():
             for name in options.names or NAMES:
@@ -29,6 +31,14 @@ def main() -> None:
         sys.exit(f"The benchmarks cannot run: {missing}")
     except KeyboardInterrupt:
         sys.exit("Stopped; what was started is ended.")
+
+
+def _interrupt(number: int, frame: FrameType | None) -> None:
+    """The first signal ends the run; a second one must not break off the cleaning up, which takes seconds at most."""
+    del number, frame
+    for each in _SIGNALS:
+        signal.signal(each, signal.SIG_IGN)
+    raise KeyboardInterrupt
 
 
 def _options() -> argparse.Namespace:

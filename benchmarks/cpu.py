@@ -23,8 +23,7 @@ def measure() -> dict[str, Any]:
         for name, (size_bytes, count) in _SIZES.items():
             upstream.restart(size_bytes=size_bytes)
             figures[name] = _of_size(service, size_bytes, count, is_base64=is_base64)
-        service.settle()
-        return figures | {"audit": service.audit()}
+        return figures | {"open_holds": service.settle(), "audit": service.audit()}
 
 
 def _of_size(service: Installation, size_bytes: int, count: int, *, is_base64: bool) -> dict[str, Any]:

@@ -29,8 +29,8 @@ def _of_size(size_bytes: int) -> dict[str, Any]:
         plan.image_bytes = size_bytes
         with MemoryWatch(service.children) as memory:
             seen = all_good(service.ask(plan), _IN_FLIGHT)
-        service.settle()
         return {
+            "open_holds": service.settle(),
             "answered_with": "base64" if is_base64 else "a link that is then downloaded",
             "rss_before_megabytes": round(memory.before),
             "peak_rss_megabytes": round(memory.peak),

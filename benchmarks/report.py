@@ -65,8 +65,7 @@ def _worded(figure: Figure, value: float | None) -> str:
 
 def _bounds(row: Row, name: str) -> str:
     """Bounds that are the same for all figures of a row are said once."""
-    words = [_bound(figure, getattr(figure, name)) for figure in row.figures]
-    return words[0] if len(set(words)) == 1 else "; ".join(words)
+    return "; ".join(dict.fromkeys(_bound(figure, getattr(figure, name)) for figure in row.figures))
 
 
 def _bound(figure: Figure, bound: float) -> str:

@@ -26,8 +26,8 @@ def measure() -> dict[str, Any]:
         with databases.database(f"{databases.NAME}_view") as url:
             ours, minimal = _rounds(service, url)
         service.start_worker()
-        service.settle(seconds=600)
         return {
+            "open_holds": service.settle(seconds=600),
             "submit_per_second": round(median(each["rate"] for each in ours), 1),
             "minimal_view_per_second": round(median(each["rate"] for each in minimal), 1),
             "ratio": round(median(a["rate"] / b["rate"] for a, b in zip(ours, minimal, strict=True)), 3),

@@ -55,7 +55,9 @@ ROWS = (
         "1,000 generations of 15 s at once, 50 KB: wall time / 15 s",
         (
             Figure(("burst", "links", "wall_ratio"), 1.6, 1.25, "links"),
+            Figure(("burst", "links", "succeeded"), 1000, 1000, "done", is_least=True),
             Figure(("burst", "base64", "wall_ratio"), 1.6, 1.25, "base64"),
+            Figure(("burst", "base64", "succeeded"), 1000, 1000, "done", is_least=True),
         ),
         "LiteLLM 1.106: 2.8 (OpenAI route), 42 of 500 done (Gemini route); Portkey 1.18",
     ),

@@ -27,7 +27,9 @@ base64_texts = st.one_of(
     st.one_of(standard_base64, url_safe_base64).map(lambda text: text.removesuffix("=")),
 )
 nearly_base64_texts = st.one_of(
-    st.builds(_broken, base64_texts, st.integers(0, 99), st.sampled_from(["=", "\n", " ", "é", "_", "+", "\\", "A"])),
+    st.builds(
+        _broken, base64_texts, st.integers(0, 99), st.sampled_from(["=", "\n", "    ", "é", "_", "+", "\\", "A"])
+    ),
     st.text("AQ+/-_=", max_size=60),
 )
 strings = st.one_of(st.text(max_size=40), base64_texts, base64_texts, nearly_base64_texts)

@@ -13,7 +13,9 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, ParamSpec, TypeVar
 
+from asgiref.sync import sync_to_async
 from django.conf import settings
+from django.core.handlers.wsgi import WSGIRequest
 from django.db import connection
 from django.http import HttpRequest, HttpResponse, HttpResponseBase, QueryDict
 from django.views.decorators.csrf import csrf_exempt
@@ -105,9 +107,16 @@ def in_threads(view_class: Any) -> Callable[..., Any]:
 
     @csrf_exempt
     async def run(request: HttpRequest, **kwargs: Any) -> HttpResponseBase:
-        return await in_thread(call, view, request, **kwargs)
+        return await ask(view, request, **kwargs)
 
     return standing_for(view_class, run)
+
+
+async def ask(view: Any, request: HttpRequest, **kwargs: Any) -> HttpResponse:
+    """`call` in the door's executor, or in the thread that a synchronous server keeps for the request anyway."""
+    if isinstance(request, WSGIRequest):
+        return await sync_to_async(call)(view, request, **kwargs)
+    return await in_thread(call, view, request, **kwargs)
 
 
 def standing_for(view_class: Any, function: Callable[..., Any]) -> Callable[..., Any]:

@@ -72,9 +72,7 @@ class Generation(models.Model):
     failed_count = models.PositiveIntegerField(default=0)
     created_at = models.DateTimeField()
     finished_at = models.DateTimeField(null=True)
-    purged_at = models.DateTimeField(
-        null=True, editable=False, help_text="Prompt, references and texts were forgotten."
-    )
+    purged_at = models.DateTimeField(null=True, editable=False, help_text="Since when its texts are forgotten.")
 
     class Meta:
         indexes = [

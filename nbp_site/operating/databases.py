@@ -9,7 +9,7 @@ import contextlib
 import os
 import shutil
 import sqlite3
-import subprocess
+import subprocess  # nosec B404 # PostgreSQL's own tools for a backup
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path

@@ -6,6 +6,7 @@ It never writes over an installation that holds anything, unless told to, and ne
 from __future__ import annotations
 
 import json
+import uuid
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -106,12 +107,22 @@ def _count(table: str) -> int:
 def _store_files(folder: Path, manifest: Manifest) -> None:
     gone = set(manifest.purged)
     for file in backup.listed(folder / manifest.files):
-        if file.name in gone:
-            continue
-        path = folder / "media" / file.name
-        if backup.sha256_of(path) != file.sha256:
-            raise Damaged(f"media/{file.name} has changed since the backup was made")
-        media.store(file.name, path)
+        if file.name not in gone:
+            _store(folder / "media" / file.name, file)
+
+
+def _store(source: Path, file: backup.File) -> None:
+    """By way of a copy: storage may take a file over by linking it, and a backup must share no bytes with it."""
+    if media.exists(file.name):
+        if media.sha256_of(file.name) == file.sha256:
+            return
+        media.remove(file.name)
+    copy = media.spool_directory() / f"restore-{uuid.uuid4().hex}"
+    try:
+        backup.place(source, copy, file)
+        media.store(file.name, copy)
+    finally:
+        copy.unlink(missing_ok=True)
 
 
 def _settle_in(manifest: Manifest, now: datetime) -> None:

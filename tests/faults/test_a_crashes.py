@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import time
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import httpx2
@@ -86,20 +87,36 @@ def test_a1_to_a9_a_process_that_dies_there_leaves_one_image_charged_once(house:
     house.site.prove()
 
 
-def test_a5_what_a_dead_process_leaves_in_the_spool_goes_by_its_age(embedded: Any) -> None:
-    """A picture on its way to storage lies in the spool; nobody misses it after two hours."""
+def _age(path: Path, *, hours: float) -> None:
+    then = time.time() - hours * 3600
+    os.utime(path, (then, then))
+
+
+def test_a5_a6_what_a_dead_process_leaves_on_the_disk_goes_by_its_age(embedded: Any, gemini: Any) -> None:
+    """A file in the spool is nobody's after two hours, an image that no row knows of after a day."""
     site = embedded.site
+    gemini.script.append(Fault("jpeg"))
+    strays = site.strays()
     victim = embedded.start(FAULT_CRASH_AT="keep.stored")
     _ask(site, "half way")
     assert is_dead_by_kill(victim)
-    left = files_below(site.spool)
-    assert left
     embedded.start()
     site.all_ended()
-    assert left <= files_below(site.spool)
-    for name in left:
-        two_hours_ago = time.time() - 2 * 3600 - 60
-        os.utime(site.spool / name, (two_hours_ago, two_hours_ago))
+    spooled, stored = files_below(site.spool), site.strays() - strays
+    assert (len(spooled), len(stored)) == (1, 1)
+    for name in spooled:
+        _age(site.spool / name, hours=1.9)
+    for name in stored:
+        _age(site.media / name, hours=23)
     embedded.start()
-    until(lambda: not left & files_below(site.spool), what="the spool is empty")
+    time.sleep(3)
+    assert spooled <= files_below(site.spool)
+    assert stored <= site.strays()
+    for name in spooled:
+        _age(site.spool / name, hours=2.1)
+    for name in stored:
+        _age(site.media / name, hours=25)
+    embedded.start()
+    until(lambda: not spooled & files_below(site.spool), what="the spool is empty")
+    until(lambda: not stored & site.strays(), what="the stray is gone")
     site.prove()

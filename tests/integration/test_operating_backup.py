@@ -230,8 +230,25 @@ def test_an_image_whose_bytes_changed_is_found_too(work: Any, folder: Path) -> N
     made = _make(folder)
     path = next((folder / "media").rglob("*.png"))
     path.write_bytes(path.read_bytes()[:-1] + b"x")
-    with pytest.raises(backup.Damaged, match="has changed since"):
+    default_storage.delete(Media.objects.get().storage_name)
+    with pytest.raises(backup.Damaged, match="its hash differs"):
         restore._store_files(folder, made)
+    assert not default_storage.exists(Media.objects.get().storage_name)
+
+
+def test_restored_images_are_copies_and_replace_what_is_wrong(work: Any, folder: Path) -> None:
+    work()
+    made = _make(folder)
+    row = Media.objects.get()
+    path = Path(default_storage.path(row.storage_name))
+    for damage in (path.unlink, lambda: path.write_bytes(b"x")):
+        damage()
+        restore._store_files(folder, made)
+        assert backup.sha256_of(path) == row.sha256
+        assert path.stat().st_nlink == 1
+    before = path.stat().st_ino
+    restore._store_files(folder, made)
+    assert path.stat().st_ino == before, "a file that is right is left alone"
 
 
 def test_another_kind_of_database_is_refused(work: Any, folder: Path) -> None:

@@ -83,11 +83,14 @@ def test_who_leaves_takes_nothing_from_the_others() -> None:
 
     async def one_leaves() -> int:
         shelf.is_open.clear()
+        first = asyncio.create_task(reader.read(0))
+        await asyncio.sleep(0)
         leaving, staying = asyncio.create_task(reader.read(1)), asyncio.create_task(reader.read(2))
-        await asyncio.sleep(0.05)
+        await asyncio.sleep(0)
         leaving.cancel()
         shelf.is_open.set()
-        return await staying
+        await first
+        return await asyncio.wait_for(staying, 10)
 
     assert asyncio.run(one_leaves()) == 4
     assert asyncio.run(reader.read(6)) == 12

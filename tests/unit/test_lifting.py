@@ -333,6 +333,7 @@ def test_php_spelling_and_an_escaped_alphabet_are_lifted_too(tmp_path: Path) -> 
         "A" * 100_000 + "!",
         "A" * 100_001,
         "A" * 50_000 + "\n" + "A" * 50_000,
+        "A" * 50_000 + "\n\n\n\n" + "A" * 50_000,
         "+" * 50_000 + "-" * 50_000,
         "A" * 50_000 + "==" + "A" * 50_002,
         '\u00e9\n\\"\U0001f600' * 20_000,
@@ -505,13 +506,13 @@ def test_pictures_above_the_cap_are_refused(tmp_path: Path, encoding: str) -> No
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.parametrize("room_bytes", [1, 200_000, 399_999])
+@pytest.mark.parametrize("room_bytes", [1, 200_000, 299_999])
 def test_a_full_disk_is_an_error_that_leaves_nothing(tmp_path: Path, room_bytes: int) -> None:
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (room_bytes, limits[1]))
     try:
         with pytest.raises(OSError, match="too large"):
-            take(answer(WHOLE, JSON), tmp_path, lambda *_: None)
+            take(answer(body_with(picture(300_000)), JSON), tmp_path, lambda *_: None)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
     assert list(tmp_path.iterdir()) == []

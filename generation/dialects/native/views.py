@@ -171,7 +171,7 @@ async def generations(request: HttpRequest) -> HttpResponseBase:
 @csrf_exempt
 async def detail(request: HttpRequest, generation_id: str) -> HttpResponseBase:
     """GET /api/v1/generations/{id}"""
-    handed = await door.in_thread(door.call, _detail, request, generation_id=generation_id)
+    handed = await door.ask(_detail, request, generation_id=generation_id)
     if not isinstance(handed, door.Handed):
         return handed
     asked = handed.value
