@@ -8,7 +8,7 @@ from datetime import timedelta
 
 from django.conf import settings
 from django.db import connection
-from django.db.models import Count, F, Q, Sum
+from django.db.models import Count, Exists, F, OuterRef, Q, Sum
 from django.db.models.functions import Now
 
 from accounts.ledger import audit as ledger_audit
@@ -55,8 +55,8 @@ def _chunks(rows: Iterator[_Row]) -> Iterator[list[_Row]]:
 
 def holds_have_outputs() -> Iterator[str]:
     """I11: every hold names an output that exists."""
-    known = Output.objects.all()
-    for hold in Hold.objects.exclude(output_id__in=known.values("pk")).values_list("pk", flat=True):
+    known = Output.objects.filter(pk=OuterRef("output_id"))
+    for hold in Hold.objects.filter(~Exists(known)).values_list("pk", flat=True):
         yield f"hold {hold} names an output that does not exist"
 
 

@@ -19,11 +19,8 @@ def wallet_of(account_id: uuid.UUID, mode: str) -> Wallet:
 
 def statement(account_id: uuid.UUID, mode: str) -> QuerySet[Entry]:
     """The wallet's entries, newest first, with the hold each belongs to."""
-    return (
-        Entry.objects.filter(wallet__account_id=account_id, wallet__mode=mode)
-        .select_related("hold")
-        .order_by("-wallet_id", "-sequence")
-    )
+    rows = Entry.objects.filter(wallet_id=wallet_of(account_id, mode).pk)
+    return rows.select_related("hold").order_by("-sequence")
 
 
 def budget_of(api_key: ApiKey, *, now: datetime) -> BudgetPeriod | None:

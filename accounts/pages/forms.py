@@ -59,10 +59,17 @@ class KeyForm(forms.Form):
         names = data.getlist("allowed_models") if data is not None else []
         self.allowed_models = [name for name in names if 0 < len(name) <= 80][:_MAX_ENTRIES]
 
+    def clean(self) -> dict[str, Any]:
+        if any("\x00" in name for name in self.allowed_models):
+            raise forms.ValidationError("Choose models from the list.")
+        return super().clean() or self.cleaned_data
+
     def clean_expires_on(self) -> date | None:
         day: date | None = self.cleaned_data["expires_on"]
         if day is not None and day < datetime.now(UTC).date():
             raise forms.ValidationError("That day is over.")
+        if day == date.max:
+            raise forms.ValidationError("Choose an earlier day, or none.")
         return day
 
     def clean_ip_list(self) -> list[str]:

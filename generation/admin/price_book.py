@@ -118,7 +118,7 @@ def _margin(row: Price) -> SafeString | str:
 
 @admin.register(Price)
 class PriceAdmin(RowAdmin):
-    """What we ask. A row that a charge points to stays as it is."""
+    """What we ask. A row that something was accepted or charged at stays as it is."""
 
     form = PriceForm
     list_display = (
@@ -138,14 +138,14 @@ class PriceAdmin(RowAdmin):
     ordering = ("image_model", "image_size", "-valid_from")
 
     def has_change_permission(self, request: HttpRequest, obj: Price | None = None) -> bool:
-        return super().has_change_permission(request, obj) and not _is_charged(obj)
+        return super().has_change_permission(request, obj) and not _is_used(obj)
 
     def has_delete_permission(self, request: HttpRequest, obj: Price | None = None) -> bool:
-        return super().has_delete_permission(request, obj) and not _is_charged(obj)
+        return super().has_delete_permission(request, obj) and not _is_used(obj)
 
 
-def _is_charged(row: Price | None) -> bool:
-    return row is not None and row.charges.exists()
+def _is_used(row: Price | None) -> bool:
+    return row is not None and (row.charges.exists() or row.generations.exists())
 
 
 class CostForm(forms.ModelForm):  # type: ignore[type-arg]

@@ -24,7 +24,8 @@ _SUCCESS_GRAIN = timedelta(seconds=10)
 def note_success(channel: Channel, *, started_at: datetime, now: datetime) -> None:
     """A complete answer, a refusal included: the road works. `channel` is its row as it was before the call."""
     is_noted = channel.last_success_at is not None and channel.last_success_at > now - _SUCCESS_GRAIN
-    if not is_noted or channel.failures_in_a_row:
+    if not is_noted or channel.failures_in_a_row or str(channel.pk) in _failing:
+        _failing.discard(str(channel.pk))
         _SUCCESSES.do((str(channel.pk), started_at, now))
 
 
@@ -37,15 +38,16 @@ def note_successes(noted: Sequence[tuple[str, datetime, datetime]]) -> list[None
 
 
 _SUCCESSES = GroupCommit(note_successes)
+# Channels that failed in this process since they last worked in it.
+_failing: set[str] = set()
 
 
 def _note_success(channel_id: str, *, started_at: datetime, now: datetime) -> None:
     stale = Q(last_success_at=None) | Q(last_success_at__lt=now - _SUCCESS_GRAIN) | Q(failures_in_a_row__gt=0)
-    # A call that left before the latest error says nothing about the time after it.
-    newer = Q(last_error_at=None) | Q(last_error_at__lt=started_at)
     row = Channel.objects.filter(pk=channel_id)
-    if not row.filter(stale, newer).update(failures_in_a_row=0, cool_until=None, last_success_at=now):
-        row.filter(stale).update(last_success_at=now)
+    row.filter(stale).update(failures_in_a_row=0, last_success_at=now)
+    # An answer ends a row of failures; a provider's wish to be left alone only ends by a call that left after it.
+    row.filter(cool_until__isnull=False, last_error_at__lt=started_at).update(cool_until=None)
 
 
 def note_error(channel_id: str, error: ChannelError, *, now: datetime) -> None:
@@ -59,6 +61,7 @@ def note_error(channel_id: str, error: ChannelError, *, now: datetime) -> None:
         row.update(disabled_reason=note, last_error=note, last_error_at=now)
         logger.error("channel %s is switched off: %s", channel_id, note)
         return
+    _failing.add(channel_id)
     row.update(failures_in_a_row=F("failures_in_a_row") + 1, last_error=note, last_error_at=now)
     _cool_down(channel_id, error, now)
 

@@ -6,6 +6,7 @@ Nobody who waits holds a thread; the reads of all share one.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import threading
 import uuid
 from collections import defaultdict
@@ -67,7 +68,8 @@ def _deliver(answers: Iterable[_Answer]) -> None:
     for future, value in answers:
         by_loop[future.get_loop()].append((future, value))
     for loop, some in by_loop.items():
-        if not loop.is_closed():
+        # A loop that is closed has nobody left who waits.
+        with contextlib.suppress(RuntimeError):
             loop.call_soon_threadsafe(_settle, some)
 
 

@@ -100,8 +100,8 @@ def end_attempt(lease: Lease, attempt: Attempt, error: ChannelError, *, now: dat
         "upstream_status": error.status,
         "upstream_message": receiving.clean(error.message)[:500],
     }
-    if is_unknown:
-        fields["cost_micros"] = cost_of(attempt, attempt.output.generation, Usage(), has_image=True)
+    # An answered error is free, also where its worker was taken for dead before and the call for perhaps billed.
+    fields["cost_micros"] = cost_of(attempt, attempt.output.generation, Usage(), has_image=True) if is_unknown else 0
     if error.upstream_request_id:
         fields["upstream_request_id"] = receiving.clean(error.upstream_request_id)[:120]
     with write_transaction():

@@ -15,11 +15,11 @@ from datetime import UTC, datetime
 from django.conf import settings
 from django.db import InterfaceError, OperationalError, connection
 
-from accounts import crash_points
+from accounts import crash_points, request_context
 from accounts.group_commit import GroupCommit
 from accounts.sealed import SealBroken
 from accounts.transactions import forbid_transaction, repeatable, write_transaction
-from generation import settlement
+from generation import measurements, settlement
 from generation.channels import registry
 from generation.channels.models import Channel
 from generation.contract import Answer, Call, ChannelError
@@ -77,6 +77,7 @@ def _run(taken: Taken) -> list[uuid.UUID]:
     if road.channel is None:
         _wait_or_fail(taken.lease, road.wait_until)
     else:
+        request_context.note(generation=output.generation.public_id, attempt=str(road.attempt_number))
         with call_for(output, road.channel, attempt_number=road.attempt_number) as call:
             _attempt(taken.lease, output, road.channel, call)
     return due(account_id=output.account_id, now=_now())
@@ -135,9 +136,10 @@ def _call(channel: Channel, call: Call) -> Answer:
     connection.close()
     adapter = registry.ADAPTERS[channel.kind]
     try:
-        return loop.run(
-            adapter.generate(call, credentials), timeout_seconds=call.deadline_seconds + _LOOP_MARGIN_SECONDS
-        )
+        with measurements.calling(channel=channel.name, model=call.upstream_model, mode=channel.mode):
+            return loop.run(
+                adapter.generate(call, credentials), timeout_seconds=call.deadline_seconds + _LOOP_MARGIN_SECONDS
+            )
     except loop.CallCanceled as error:
         raise ChannelError("interrupted", "the call was broken off here, because the process stops") from error
     except TimeoutError as error:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import date, datetime
+from datetime import UTC, date, datetime, time, timedelta
 from typing import Any
 
 from django.db.models import Count, F, QuerySet, Sum
@@ -108,7 +108,10 @@ _GROUPS = {"model": "image_model_id", "key": "api_key_id"}
 def usage(requester: Requester, *, since: date, until: date, group_by: str) -> list[dict[str, Any]]:
     """Delivered images and what they cost the customer: by day (UTC), model or API key."""
     rows = Charge.objects.filter(
-        account=requester.account, mode=requester.mode, created_at__date__gte=since, created_at__date__lte=until
+        account=requester.account,
+        mode=requester.mode,
+        created_at__gte=datetime.combine(since, time(), UTC),
+        created_at__lt=datetime.combine(until, time(), UTC) + timedelta(days=1),
     )
     group = TruncDate("created_at") if group_by == "day" else F(_GROUPS[group_by])
     counted = rows.annotate(group=group).values("group").annotate(image_count=Count("id"), total=Sum("price_micros"))

@@ -74,12 +74,12 @@ def deliver(deliveries: Sequence[Delivery]) -> list[bool]:
     The attempt that brought an image too late is closed all the same. One whose commit was not heard of is done
     again, and finds that it was first.
     """
-    sales = {each.media.output_id: _sale(each) for each in deliveries}
+    sales = {each.media.attempt_id: _sale(each) for each in deliveries}
     with write_transaction():
-        live = _lock(deliveries)
-        known = _delivered_before(deliveries, live)
-        _close_attempts([each for each in deliveries if each.media.attempt_id not in known], live)
-        won = [sales[output_id] for output_id in live]
+        winners = _lock(deliveries)
+        known = _delivered_before(deliveries, winners)
+        _close_attempts([each for each in deliveries if each.media.attempt_id not in known], winners)
+        won = [sales[attempt_id] for attempt_id in winners]
         entries = _take(won, now=deliveries[0].at)
         _end_outputs(won)
         _keep_images(won)
@@ -89,7 +89,7 @@ def deliver(deliveries: Sequence[Delivery]) -> list[bool]:
         crash_points.reached("settle.settling")
     crash_points.reached("settle.settled")
     _measure(won)
-    return [each.media.output_id in live or each.media.attempt_id in known for each in deliveries]
+    return [each.media.attempt_id in known.union(winners) for each in deliveries]
 
 
 def _sale(delivery: Delivery) -> _Sale:
@@ -107,27 +107,32 @@ def _sale(delivery: Delivery) -> _Sale:
     return _Sale(delivery, price, price_micros)
 
 
-def _lock(deliveries: Sequence[Delivery]) -> list[uuid.UUID]:
-    """Lock the outputs; those whose image this is to be, in order of id."""
-    wanted = {each.media.output_id: each for each in deliveries}
-    rows = Output.objects.select_for_update(no_key=True).filter(pk__in=wanted).order_by("pk")
+def _lock(deliveries: Sequence[Delivery]) -> list[int]:
+    """Lock the outputs; the attempts whose images these are to be, in order of output.
+
+    Of two images that come for one output at the same time, the first is taken.
+    """
+    first: dict[uuid.UUID, Delivery] = {}
+    for each in deliveries:
+        first.setdefault(each.media.output_id, each)
+    rows = Output.objects.select_for_update(no_key=True).filter(pk__in=first).order_by("pk")
     found = []
     for pk, state in rows.values_list("pk", "state"):
-        wanted[pk].media.output.state = state
-        if wanted[pk].is_deliverable:
-            found.append(pk)
+        first[pk].media.output.state = state
+        if first[pk].is_deliverable:
+            found.append(first[pk].media.attempt_id)
     return found
 
 
-def _delivered_before(deliveries: Sequence[Delivery], live: Sequence[uuid.UUID]) -> set[int]:
+def _delivered_before(deliveries: Sequence[Delivery], winners: Sequence[int]) -> set[int]:
     """Attempts whose image is their output's already."""
-    asked = [each.media.attempt_id for each in deliveries if each.is_new and each.media.output_id not in live]
+    asked = [each.media.attempt_id for each in deliveries if each.is_new and each.media.attempt_id not in winners]
     return set(Media.objects.filter(attempt_id__in=asked).values_list("attempt_id", flat=True)) if asked else set()
 
 
-def _close_attempts(deliveries: Sequence[Delivery], live: Sequence[uuid.UUID]) -> None:
+def _close_attempts(deliveries: Sequence[Delivery], winners: Sequence[int]) -> None:
     rows = [
-        (each.media.attempt_id, {**each.attempt, "is_delivered": each.media.output_id in live})
+        (each.media.attempt_id, {**each.attempt, "is_delivered": each.media.attempt_id in winners})
         for each in deliveries
         if each.is_new
     ]

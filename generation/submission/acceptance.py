@@ -10,7 +10,7 @@ from datetime import datetime, timedelta
 
 from django.conf import settings
 
-from accounts import crash_points
+from accounts import crash_points, request_context
 from accounts.authentication import Requester
 from accounts.identifiers import new_uuid, parse_public_id
 from accounts.ledger import queries as ledger_queries
@@ -73,6 +73,7 @@ def accept(requester: Requester, request: GenerationRequest, *, now: datetime, i
         # The same idempotency key came a moment earlier; if it was for another request, this says so.
         return Accepted(_replayed(requester, idempotency_key, request_hash, now) or saved.generation_id, is_replay=True)
     crash_points.reached("accept.saved")
+    request_context.note(generation=generation.public_id)
     _nudge(requester, saved, now)
     return Accepted(generation.pk)
 

@@ -118,6 +118,9 @@ def _history(previous: Output | None, free_images: int) -> tuple[int, int]:
             break
         depth, images = depth + 1, images + carried
         turn = next(iter(calls.chain(turn.generation, 1)), None)
+        if turn is not None and Media.objects.filter(output=turn).exclude(purged_at=None).exists():
+            # An image that was forgotten cannot be sent along any more.
+            break
     if previous is not None and not depth:
         raise Refusal(
             "invalid",

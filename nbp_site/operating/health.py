@@ -81,16 +81,22 @@ def _triggers() -> None:
 
 
 def _media() -> None:
-    name = default_storage.save(f".ready-{uuid.uuid4().hex}", ContentFile(b"ready"))
-    default_storage.delete(name)
+    name = f".ready-{uuid.uuid4().hex}"
+    try:
+        default_storage.save(name, ContentFile(b"ready"))
+    finally:
+        # A disk that is full takes a name, but nothing under it.
+        default_storage.delete(name)
     with contextlib.suppress(NotImplementedError):
         _room(Path(default_storage.path("")))
 
 
 def _spool() -> None:
     path = media.spool_directory() / f".ready-{uuid.uuid4().hex}"
-    path.write_bytes(b"ready")
-    path.unlink()
+    try:
+        path.write_bytes(b"ready")
+    finally:
+        path.unlink(missing_ok=True)
     _room(path.parent)
 
 

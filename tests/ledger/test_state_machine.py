@@ -402,7 +402,7 @@ def _settings(**more: Any) -> settings:
     """The same examples each time in the suite; many new ones in a soak."""
     soaks = bool(os.environ.get("SIMULATOR_SEEDS"))
     return settings(
-        max_examples=(1000 if soaks else 40) // (1 if connection.vendor == "sqlite" else 4),
+        max_examples=(1000 if soaks else 28) // (1 if connection.vendor == "sqlite" else 4),
         stateful_step_count=40,
         derandomize=not soaks,
         database=None,

@@ -31,9 +31,14 @@ class Clock:
         if self._traveller is not None:
             self._traveller.move_to(self.now, tick=False)
 
+    @property
+    def seconds(self) -> float:
+        """Since the day began."""
+        return (self.now - START).total_seconds()
+
     def monotonic(self) -> float:
         """Seconds; far from zero, as on a machine that has been up for a while."""
-        return 100_000.0 + (self.now - START).total_seconds()
+        return 100_000.0 + self.seconds
 
     @contextmanager
     def running(self) -> Iterator[None]:

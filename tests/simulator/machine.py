@@ -8,21 +8,19 @@ from __future__ import annotations
 
 import random
 import uuid
-from collections.abc import Callable, Iterator, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field
-from types import ModuleType
+from dataclasses import dataclass
 from typing import Any
 
 import pytest
 from django.db import DatabaseError, DataError, OperationalError, connection, transaction
-from greenlet import getcurrent, greenlet
+from greenlet import getcurrent
 
 from accounts import crash_points
-from accounts.group_commit import GroupCommit
-from accounts.remembered import Remembered
-from generation.execution import leases
-from tests.simulator.clock import Clock, product_modules
+from tests.simulator.clock import Clock
+from tests.simulator.processes import Memory, Process, Thread, per_process_names
 
 _REAL_CLOCKS = ("STRFTIME", "CURRENT_TIMESTAMP", "STATEMENT_TIMESTAMP", "CLOCK_TIMESTAMP", "NOW()")
 
@@ -46,124 +44,6 @@ class Odds:
     refuse_statement: float = 0.0
 
 
-class Thread:
-    """One thread of a process: a greenlet, and what it waits for."""
-
-    def __init__(self, process: Process, name: str, work: Callable[[], Any], output_id: uuid.UUID | None) -> None:
-        self.process = process
-        self.name = name
-        self.output_id = output_id
-        self.place = "start"
-        self.is_ready: Callable[[], bool] = lambda: True
-        self.result: Any = None
-        self.error: BaseException | None = None
-        self.greenlet = greenlet(lambda: self._run(work))
-
-    def _run(self, work: Callable[[], Any]) -> None:
-        try:
-            self.result = work()
-        except BaseException as error:
-            self.error = error
-
-    @property
-    def is_over(self) -> bool:
-        return self.greenlet.dead
-
-    def __str__(self) -> str:
-        return f"{self.process.name}/{self.name}"
-
-
-class Memory:
-    """What a process keeps in module globals. It is swapped with the greenlet, so that processes share nothing."""
-
-    def __init__(self, owner: str, places: Sequence[Place]) -> None:
-        own: dict[str, Any] = {"OWNER": owner, "_silent_until": [0.0]}
-        self._states = [(single, _fresh(single)) for single in singletons()]
-        self._names = [(module, name, own[name]) for module, name in places]
-
-    def install(self) -> None:
-        for single, state in self._states:
-            single.__dict__ = state
-        for module, name, value in self._names:
-            setattr(module, name, value)
-
-
-Place = tuple[ModuleType, str]
-
-
-def per_process_names() -> list[Place]:
-    """The plain values in module globals that each process has one of."""
-    return [
-        (module, name) for module in product_modules() for name in ("OWNER", "_silent_until") if name in vars(module)
-    ]
-
-
-def singletons() -> list[Any]:
-    """The objects in module globals that each process has one of."""
-    found = {
-        id(value): value
-        for module in product_modules()
-        for value in list(vars(module).values())
-        if isinstance(value, (leases.Heartbeat, GroupCommit, Remembered))
-    }
-    return list(found.values())
-
-
-class _Beating:
-    """The heartbeat's thread, as far as the heartbeat can see: the simulator beats for it."""
-
-    def is_alive(self) -> bool:
-        return True
-
-
-def _fresh(single: Any) -> dict[str, Any]:
-    if isinstance(single, GroupCommit):
-        return vars(GroupCommit(single._work, max_size=single._max_size))
-    if isinstance(single, Remembered):
-        return vars(Remembered(single._look, seconds=single._seconds))
-    beating = leases.Heartbeat()
-    beating._thread = _Beating()  # type: ignore[assignment]
-    return vars(beating)
-
-
-@dataclass(eq=False)
-class Process:
-    """One process with web, worker and sweeper threads."""
-
-    name: str
-    memory: Memory
-    threads: list[Thread] = field(default_factory=list)
-    is_dead: bool = False
-    is_paused: bool = False
-
-    @property
-    def is_able(self) -> bool:
-        return not self.is_dead and not self.is_paused
-
-
-class SimulatedEvent:
-    """threading.Event for greenlets: who waits loses its turn until it is set."""
-
-    machine: Machine | None = None
-
-    def __init__(self) -> None:
-        self._is_set = False
-
-    def set(self) -> None:
-        self._is_set = True
-
-    def clear(self) -> None:
-        self._is_set = False
-
-    def is_set(self) -> bool:
-        return self._is_set
-
-    def wait(self, timeout: float | None = None) -> bool:
-        assert self.machine is not None
-        self.machine.wait("event", lambda: self._is_set, timeout)
-        return self._is_set
-
-
 class Machine:
     """Starts, resumes and kills. `note` keeps the trace; `committed` is called after each commit of a thread."""
 
@@ -179,9 +59,9 @@ class Machine:
         self.has_moved_money = self.has_written = self.has_sent = True
         self.current: Thread | None = None
         self.processes: list[Process] = []
-        self.kills: dict[str, int] = {}
-        self.points: dict[str, int] = {}
-        self.failures: dict[str, int] = {}
+        self.kills: Counter[str] = Counter()
+        self.points: Counter[str] = Counter()
+        self.failures: Counter[str] = Counter()
         self._known: set[str] = set()
         # The outputs whose workers died or lost the database on the way, once for each time.
         self.cut_short: list[uuid.UUID] = []
@@ -236,7 +116,7 @@ class Machine:
 
     def kill(self, process: Process, place: str) -> None:
         """kill -9, from outside."""
-        self.kills[place] = self.kills.get(place, 0) + 1
+        self.kills[place] += 1
         process.is_dead = True
         self._bury(process)
 
@@ -253,7 +133,7 @@ class Machine:
             self.processes.remove(process)
 
     def _die(self, thread: Thread, place: str) -> None:
-        self.kills[place] = self.kills.get(place, 0) + 1
+        self.kills[place] += 1
         self._note(f"{thread} dies at {place}")
         self.note_cut(thread)
         thread.process.is_dead = True
@@ -302,7 +182,7 @@ class Machine:
         thread = self.current
         if thread is None:
             return
-        self.points[point] = self.points.get(point, 0) + 1
+        self.points[point] += 1
         thread.place = point
         if self._dice.random() < (0.5 if point == self.odds.deadly_point else self.odds.kill_at_point):
             self._die(thread, point)
@@ -328,7 +208,7 @@ class Machine:
 
     def _fail(self, error: DatabaseError) -> None:
         assert self.current is not None
-        self.failures[str(error)] = self.failures.get(str(error), 0) + 1
+        self.failures[str(error)] += 1
         self._note(f"{self.current}: {error}")
         self.note_cut(self.current)
         raise error
@@ -383,3 +263,26 @@ class Machine:
             stack.enter_context(connection.execute_wrapper(self._statement))
             stack.callback(crash_points.watch(self.reached))
             yield
+
+
+class SimulatedEvent:
+    """threading.Event for greenlets: who waits loses its turn until it is set."""
+
+    machine: Machine | None = None
+
+    def __init__(self) -> None:
+        self._is_set = False
+
+    def set(self) -> None:
+        self._is_set = True
+
+    def clear(self) -> None:
+        self._is_set = False
+
+    def is_set(self) -> bool:
+        return self._is_set
+
+    def wait(self, timeout: float | None = None) -> bool:
+        assert self.machine is not None
+        self.machine.wait("event", lambda: self._is_set, timeout)
+        return self._is_set

@@ -10,7 +10,7 @@ from django.db import connection
 _CHUNK = 20
 # Each statement is a round trip to PostgreSQL: it gets a share.
 _SHARE_ON_POSTGRESQL = 20
-_IN_THE_SUITE = {"sqlite": 160, "postgresql": 40}
+_IN_THE_SUITE = {"sqlite": 120, "postgresql": 40}
 
 
 def _count() -> int:

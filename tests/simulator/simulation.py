@@ -17,8 +17,10 @@ from generation.channels import registry
 from generation.egress import loop
 from tests.simulator import database
 from tests.simulator.clock import Clock, simulated_modules
-from tests.simulator.machine import Odds, SimulatedEvent, per_process_names, singletons
-from tests.simulator.scheduler import Report, Scheduler
+from tests.simulator.machine import Odds, SimulatedEvent
+from tests.simulator.processes import per_process_names, singletons
+from tests.simulator.report import Report
+from tests.simulator.scheduler import Scheduler
 from tests.simulator.upstream import SimulatedAdapter
 from tests.simulator.world import World, furnish
 

@@ -18,7 +18,7 @@ from generation import settlement
 from generation.execution import leases
 from generation.models import Attempt, Output, State
 from tests.simulator.machine import Odds
-from tests.simulator.scheduler import SimulationFailed
+from tests.simulator.report import SimulationFailed
 from tests.simulator.simulation import Simulation, simulation
 
 # Days on which processes die often; what else happens is the seed's.

@@ -24,7 +24,8 @@ from generation.execution import leases
 from generation.models import Attempt, Generation, Price
 from tests.simulator.broker import Broker
 from tests.simulator.clock import START, Clock
-from tests.simulator.machine import Machine, Process, Thread
+from tests.simulator.machine import Machine
+from tests.simulator.processes import Process, Thread
 from tests.simulator.upstream import Handle, Upstream, UpstreamCall
 
 ACCOUNTS = ("rich", "poor", "capped", "busy")
@@ -36,6 +37,7 @@ CHANNELS = (
     ("sandbox", "sandbox", "test", 20),
 )
 MODES = ("live", "test")
+_ENOUGH_MICROS = 100_000_000
 
 
 class Disk(Storage):
@@ -123,14 +125,13 @@ class World:
 
     # --- the cast ----------------------------------------------------------------------------------------------------
 
-    def people(self, *, rich_micros: int, poor_micros: int, budget_micros: int, cap: int) -> None:
+    def furnish_wallets(self, *, poor_micros: int, budget_micros: int, cap: int) -> None:
         """Money and limits of this seed."""
-        money = {"rich": rich_micros, "poor": poor_micros, "capped": rich_micros, "busy": rich_micros}
         Account.objects.filter(name="busy").update(running_cap=cap, queue_cap=3 * cap)
         ApiKey.objects.filter(account__name="capped").update(budget_micros=budget_micros)
         for account in Account.objects.filter(name__in=ACCOUNTS).order_by("name"):
             for mode in MODES:
-                self.grant(account, mode, money[account.name])
+                self.grant(account, mode, poor_micros if account.name == "poor" else _ENOUGH_MICROS)
                 api_key = ApiKey.objects.get(account=account, mode=mode)
                 self.requesters[account.name, mode] = Requester(account=account, mode=mode, api_key=api_key)
 

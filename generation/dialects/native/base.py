@@ -43,6 +43,6 @@ def choice_of(request: Request, name: str, choices: Collection[str], default: st
 def limit_of(request: Request) -> int:
     """`limit` of a list: 1 to 100, 20 if not given."""
     text = request.query_params.get("limit", "20")
-    if not (text.isascii() and text.isdigit() and 1 <= int(text[:9]) <= 100):
+    if not (text.isascii() and text.isdigit() and len(text) <= 3 and 1 <= int(text) <= 100):
         raise Refusal("invalid", "invalid_request", "limit must be between 1 and 100.", param="limit")
     return int(text)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from typing import Any
 
 from django.core.files.uploadedfile import UploadedFile
@@ -14,6 +15,7 @@ from generation.dialects.native.schemas import GenerationCreateSchema
 
 _MAX_FILE_BYTES = 20 * 1024 * 1024
 _WHOLE = ("n", "seed")
+_WHOLE_NUMBER = re.compile(r"-?[0-9]{1,18}")
 _JSON = ("metadata", "tags", "references")
 # One for all requests: checking keeps nothing in it, and making one costs more than checking with it.
 _SCHEMA = GenerationCreateSchema()
@@ -65,7 +67,7 @@ def _field(name: str, text: Any) -> Any:
             return json.loads(text)
         except (ValueError, RecursionError):
             raise invalid(name, "In a form this field is JSON text.") from None
-    if name in _WHOLE and text.strip().isascii() and text.strip().lstrip("-").isdigit() and len(text) < 20:
+    if name in _WHOLE and _WHOLE_NUMBER.fullmatch(text.strip()):
         return int(text)
     if name == "search_grounding" and text in ("true", "false"):
         return text == "true"

@@ -67,6 +67,7 @@ ERROR_CODES = (
     ErrorCode("internal_error", "500, output", "Tell the operator the request id."),
     ErrorCode("no_channel_configured", "503", "Operator: set GEMINI_API_KEY or add a channel in the admin."),
     ErrorCode("no_channel_available", "503", "Operator: look at the channels in the admin."),
+    ErrorCode("service_unavailable", "503", "Send the request again, with the same Idempotency-Key."),
     ErrorCode(
         "content_refused", "output", "Change the prompt or the references; trying again unchanged does not help."
     ),

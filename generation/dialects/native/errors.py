@@ -6,6 +6,7 @@ import logging
 from typing import Any
 
 from django.core.exceptions import RequestDataTooBig, SuspiciousOperation, TooManyFilesSent
+from django.db import InterfaceError, OperationalError
 from django.http import Http404, HttpRequest, JsonResponse
 from rest_framework import exceptions
 from rest_framework.response import Response
@@ -90,6 +91,8 @@ _FRAMEWORK: tuple[tuple[type[Exception], str, str, str], ...] = (
     (RequestDataTooBig, "too_large", "body_too_large", "The body is too large."),
     (TooManyFilesSent, "too_large", "body_too_large", "The body has more than 20 files."),
     (SuspiciousOperation, "invalid", "invalid_request", "The body cannot be read."),
+    (OperationalError, "unavailable", "service_unavailable", "This service cannot reach its database. Try again."),
+    (InterfaceError, "unavailable", "service_unavailable", "This service cannot reach its database. Try again."),
 )
 
 
@@ -100,7 +103,9 @@ def _refusal(error: Exception) -> Refusal | None:
         return from_validation(error.detail)
     for kind_of_error, kind, code, message in _FRAMEWORK:
         if isinstance(error, kind_of_error):
-            return Refusal(kind, code, message)
+            if kind == "unavailable":
+                logger.error("answered with 503: %s", error)
+            return Refusal(kind, code, message, retry_after_seconds=5 if kind == "unavailable" else None)
     return None
 
 
