@@ -21,7 +21,7 @@ from generation.channels.models import Channel
 from generation.contract import GenerationRequest, Refusal
 from generation.execution import due
 from generation.fingerprints import fingerprint
-from generation.models import Generation, IdempotencyKey
+from generation.models import Generation, IdempotencyKey, Reference
 from generation.submission import saving
 from generation.submission.plans import Plan, Quote, find_model, plan
 
@@ -67,7 +67,7 @@ def accept(requester: Requester, request: GenerationRequest, *, now: datetime, i
     if prepared:
         settled = plan(requester, request, found, now=now, first_size=(prepared[0].width, prepared[0].height))
     generation = _generation(requester, request, settled, request_hash, now)
-    files = references.store(generation.pk, prepared)
+    files = _store(generation, prepared)
     saved = _save(saving.Draft(requester, generation, files, idempotency_key))
     if isinstance(saved, saving.Repeated):
         # The same idempotency key came a moment earlier; if it was for another request, this says so.
@@ -81,6 +81,15 @@ def accept(requester: Requester, request: GenerationRequest, *, now: datetime, i
 def _check_account(requester: Requester) -> None:
     if requester.account.status != Account.Status.ACTIVE:
         raise Refusal("forbidden", "account_suspended", "This account is suspended. Ask the operator of this service.")
+
+
+def _store(generation: Generation, prepared: Sequence[references.Prepared]) -> list[Reference]:
+    try:
+        return references.store(generation.pk, prepared)
+    except OSError as error:
+        logger.exception("the references of a request cannot be stored")
+        message = "This service cannot store the references now. Try again."
+        raise Refusal("unavailable", "service_unavailable", message, retry_after_seconds=30) from error
 
 
 def _save(draft: saving.Draft) -> saving.Saved | saving.Repeated:

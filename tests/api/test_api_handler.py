@@ -136,17 +136,34 @@ def test_no_thread_of_djangos_serves_a_request(alice: Any) -> None:
     assert asyncio.run(names()) - before <= {"door", "intake", "files", "watcher"}
 
 
-def _large_create() -> bytes:
+def _photo(edge: int) -> bytes:
     photo = io.BytesIO()
-    Image.effect_noise((1600, 1600), 100).save(photo, "PNG")
-    reference = {"data": base64.b64encode(photo.getvalue()).decode()}
-    return json.dumps({"prompt": "x", "image_size": "1K", "references": [reference]}).encode()
+    Image.effect_noise((edge, edge), 100).save(photo, "PNG")
+    return photo.getvalue()
 
 
-def test_a_client_that_waits_has_its_body_let_go(api: Any, alice: Any, queue: Any) -> None:
+def _large_create() -> tuple[str, bytes]:
+    """A content type and a body of some megabytes."""
+    reference = {"data": base64.b64encode(_photo(1600)).decode()}
+    body = {"prompt": "x", "image_size": "1K", "references": [reference]}
+    return "application/json", json.dumps(body).encode()
+
+
+def _large_form() -> tuple[str, bytes]:
+    """The same as a form whose files are small enough to be kept in memory while it is read."""
+    head = '--edge\r\nContent-Disposition: form-data; name="{}"{}\r\n\r\n'
+    fields = [(head.format(name, ""), text) for name, text in (("prompt", b"x"), ("image_size", b"1K"))]
+    photo = _photo(900)
+    fields += [(head.format(f"f{number}", '; filename="f.png"'), photo) for number in range(4)]
+    parts = [name.encode() + content + b"\r\n" for name, content in fields]
+    return "multipart/form-data; boundary=edge", b"".join(parts) + b"--edge--\r\n"
+
+
+@pytest.mark.parametrize("make", [_large_create, _large_form])
+def test_a_client_that_waits_has_its_body_let_go(alice: Any, queue: Any, make: Any) -> None:
     """What is held during the wait is far less than what was sent."""
-    body = _large_create()
-    headers = alice.headers(prefer="wait=60") | {"content-type": "application/json"}
+    content_type, body = make()
+    headers = alice.headers(prefer="wait=60") | {"content-type": content_type}
 
     async def held_while_waiting() -> tuple[int, httpx2.Response]:
         asking = asyncio.create_task(_ask("POST", "/api/v1/generations", content=_in_chunks(body), headers=headers))

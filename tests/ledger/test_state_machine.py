@@ -416,9 +416,9 @@ def _settings(**more: Any) -> settings:
 def _run(**more: Any) -> None:
     with database.in_memory():
         furnish()
-        reset = database.snapshot(furnish)
-        machine = type("Machine", (LedgerMachine,), {"reset": staticmethod(reset)})
-        run_state_machine_as_test(machine, settings=_settings(**more))
+        with database.snapshot(furnish) as reset:
+            machine = type("Machine", (LedgerMachine,), {"reset": staticmethod(reset)})
+            run_state_machine_as_test(machine, settings=_settings(**more))
 
 
 @pytest.mark.timeout(3600)

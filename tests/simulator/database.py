@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
+from functools import partial
 
 from django.apps import apps
 from django.db import connection
@@ -53,23 +54,25 @@ def without_trigger(name: str) -> Iterator[None]:
             GUARDS.create(connection)
 
 
-def snapshot(furnish: Callable[[], None]) -> Callable[[], None]:
-    """Keep the database as it is now; the answer puts it back. `furnish` makes again what cannot be kept."""
-    if connection.vendor == "sqlite":
-        kept = _new_memory()
+@contextmanager
+def snapshot(furnish: Callable[[], None]) -> Iterator[Callable[[], None]]:
+    """Keep the database as it is now; what is yielded puts it back. `furnish` makes again what cannot be kept."""
+    if connection.vendor != "sqlite":
+        yield partial(_empty, furnish)
+        return
+    with closing(_new_memory()) as kept:
         connection.connection.backup(kept)
-        return lambda: kept.backup(connection.connection)
+        yield lambda: kept.backup(connection.connection)
+
+
+def _empty(furnish: Callable[[], None]) -> None:
     tables = [
         model._meta.db_table
         for label in ("ledger", "generation")
         for model in apps.get_app_config(label).get_models()
         if model._meta.db_table not in _CATALOGUE
     ]
-
-    def empty() -> None:
-        with connection.cursor() as cursor:
-            cursor.execute("SET synchronous_commit = off")
-            cursor.execute(f"TRUNCATE {', '.join(tables)} RESTART IDENTITY CASCADE")
-        furnish()
-
-    return empty
+    with connection.cursor() as cursor:
+        cursor.execute("SET synchronous_commit = off")
+        cursor.execute(f"TRUNCATE {', '.join(tables)} RESTART IDENTITY CASCADE")
+    furnish()

@@ -50,13 +50,19 @@ class Scheduler:
             self.machine.boot()
         self.machine.odds = self._odds
         with self.machine.installed():
-            for number in range(_MAX_STEPS):
-                if number % 10 == 0 and not self._clients.wishes_left and self._is_at_rest():
-                    break
-                self._step()
-            self._come_to_rest()
+            try:
+                self._play()
+            finally:
+                self.machine.power_off()
         self._require(list(checks.at_rest(self.world)))
         return self._report()
+
+    def _play(self) -> None:
+        for number in range(_MAX_STEPS):
+            if number % 10 == 0 and not self._clients.wishes_left and self._is_at_rest():
+                break
+            self._step()
+        self._come_to_rest()
 
     def _step(self) -> None:
         weights = self._day.weights

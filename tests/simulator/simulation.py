@@ -127,7 +127,7 @@ def simulation(spool: Path, *, without: str = "") -> Iterator[Simulation]:
         clock = Clock()
         with clock.running(), simulated_modules(clock, random.Random(0), sleep=_never, event=SimulatedEvent):
             furnish()
-            reset = database.snapshot(furnish)
+            reset = stack.enter_context(database.snapshot(furnish))
         yield Simulation(reset)
 
 
