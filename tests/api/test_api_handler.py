@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import contextlib
 import gc
 import inspect
 import io
 import json
+import tempfile
 import threading
 import tracemalloc
 from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
 from typing import Any
 
 import httpx2
@@ -136,6 +139,16 @@ def test_no_thread_of_djangos_serves_a_request(alice: Any) -> None:
     assert asyncio.run(names()) - before <= {"door", "intake", "files", "watcher"}
 
 
+def _open_bodies() -> int:
+    """Temporary files that this process has open: bodies and uploads lie there."""
+    folder, count = tempfile.gettempdir(), 0
+    for descriptor in Path("/proc/self/fd").iterdir():
+        with contextlib.suppress(FileNotFoundError):
+            place = str(descriptor.readlink())
+            count += place.startswith(folder) and ("deleted" in place or ".upload" in place)
+    return count
+
+
 def _photo(edge: int) -> bytes:
     photo = io.BytesIO()
     Image.effect_noise((edge, edge), 100).save(photo, "PNG")
@@ -150,7 +163,7 @@ def _large_create() -> tuple[str, bytes]:
 
 
 def _large_form() -> tuple[str, bytes]:
-    """The same as a form whose files are small enough to be kept in memory while it is read."""
+    """The same as a form with files."""
     head = '--edge\r\nContent-Disposition: form-data; name="{}"{}\r\n\r\n'
     fields = [(head.format(name, ""), text) for name, text in (("prompt", b"x"), ("image_size", b"1K"))]
     photo = _photo(900)
@@ -170,6 +183,7 @@ def test_a_client_that_waits_has_its_body_let_go(alice: Any, queue: Any, make: A
         await _until_it_waits(asking)
         gc.collect()
         held = tracemalloc.get_traced_memory()[0] - before
+        assert _open_bodies() == bodies
         await asyncio.to_thread(_run_and_close, queue)
         return held, await asking
 
@@ -177,7 +191,7 @@ def test_a_client_that_waits_has_its_body_let_go(alice: Any, queue: Any, make: A
     asyncio.run(_ask("GET", "/api/v1/wallet", headers=alice.headers()))
     tracemalloc.start()
     try:
-        before = tracemalloc.get_traced_memory()[0]
+        before, bodies = tracemalloc.get_traced_memory()[0], _open_bodies()
         held, response = asyncio.run(held_while_waiting())
     finally:
         tracemalloc.stop()

@@ -128,7 +128,7 @@ def test_lifted_is_what_pydantic_takes_for_base64_and_decodes_to_the_same(
         assert record.text_of(value) == text
 
 
-@settings(deadline=None, max_examples=40)
+@settings(deadline=None, max_examples=20)
 @given(objects, seeds, seeds)
 def test_no_beginning_of_an_object_tells_anything(folder: Path, value: Any, spelling: int, cutting: int) -> None:
     text = spelled(value, spelling)
