@@ -63,9 +63,9 @@ fmt: .venv/.dev ## Format the code
 	@$(BIN)/ruff check --fix -q . ; $(BIN)/ruff format .
 
 requirements: ## Pin requirements/*.in again, with hashes (needs uv)
-	@uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header requirements/base.in -o requirements/base.txt
-	@uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header requirements/dev.in -o requirements/dev.txt
-	@uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --prerelease=if-necessary-or-explicit requirements/otel.in -o requirements/otel.txt
+	@uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-strip-extras --no-header requirements/base.in -o requirements/base.txt
+	@uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-strip-extras --no-header requirements/dev.in -o requirements/dev.txt
+	@uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-strip-extras --no-header --prerelease=if-necessary-or-explicit requirements/otel.in -o requirements/otel.txt
 
 clean: ## Remove the environment and caches; data under var/ stays
 	@rm -rf .venv .mypy_cache .ruff_cache .pytest_cache
