@@ -32,5 +32,9 @@ def update_each(model: type[Model], rows: Sequence[tuple[Any, Mapping[str, Any]]
         for row in rows
     ]
     with connection.cursor() as cursor:
-        cursor.executemany(statement, values)
+        if len(values) == 1:
+            # Alone, a row needs none of the pipeline that several share.
+            cursor.execute(statement, values[0])
+        else:
+            cursor.executemany(statement, values)
         return int(cursor.rowcount)

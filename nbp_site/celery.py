@@ -38,9 +38,11 @@ def _forget_the_work(**_: Any) -> None:
 
 @worker_ready.connect
 def _start_sweeper(**_: Any) -> None:
+    from generation.channels import registry
     from nbp_site.operating import tracing, worker_metrics
     from nbp_site.sweeper import SWEEPER
 
+    registry.load()
     tracing.start()
     SWEEPER.start()
     worker_metrics.serve()

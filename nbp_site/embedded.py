@@ -6,6 +6,7 @@ import logging
 import threading
 from typing import Any
 
+from generation.channels import registry
 from nbp_site.celery import app
 from nbp_site.sweeper import SWEEPER
 
@@ -24,6 +25,7 @@ class EmbeddedWorker:
         app.set_current()
         app.set_default()
         app.loader.import_default_modules()
+        registry.load()
         self._worker = app.WorkController(pool="threads", concurrency=app.conf.worker_concurrency, loglevel="WARNING")
         self._thread = threading.Thread(target=self._worker.start, name="worker", daemon=True)
         self._thread.start()

@@ -30,4 +30,7 @@ class Adapter(Protocol):
     kind: str
     needs_secret: bool
 
+    def load(self) -> None:
+        """Import what calls need and a process that makes none can do without."""
+
     async def generate(self, call: Call, credentials: Credentials) -> Answer: ...

@@ -14,6 +14,12 @@ ADAPTERS: dict[str, Adapter] = {
 }
 
 
+def load() -> None:
+    """Have everything at hand that calls need, before the first of them waits for it. For processes that work."""
+    for adapter in ADAPTERS.values():
+        adapter.load()
+
+
 def credentials_of(channel: Channel) -> Credentials:
     """Where and as whom to call; for the environment's channel, what the environment says now."""
     if channel.is_from_environment:

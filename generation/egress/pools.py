@@ -10,11 +10,14 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
 import httpx2
+from httpcore2._async.http11 import AsyncHTTP11Connection
 
 POOL_CONNECTIONS = 64
 MAX_KEEPALIVE_CONNECTIONS = 32
 # Short, because a connection that the upstream closes just as we write to it is a call with an unknown end.
 KEEPALIVE_SECONDS = 5.0
+# An image is tens of megabytes: read in pieces four times as large as the library's, it costs a third less.
+AsyncHTTP11Connection.READ_NUM_BYTES = 256 * 1024
 
 
 @dataclass(slots=True, eq=False)

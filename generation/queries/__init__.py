@@ -5,7 +5,15 @@ from generation.queries.channels import live_is_open
 from generation.queries.generations import find, finished, generation_of, media_by_link, media_of, progress
 from generation.queries.money import ENTRY_KINDS, budget, charges_of, statement, usage, wallet
 from generation.queries.pages import Page
-from generation.queries.whole_generations import Reading, outcome, outcomes, reading, reading_of, readings
+from generation.queries.whole_generations import (
+    Reading,
+    outcome,
+    outcomes,
+    reading,
+    reading_at_acceptance,
+    reading_of,
+    readings,
+)
 
 __all__ = [
     "ENTRY_KINDS",
@@ -24,6 +32,7 @@ __all__ = [
     "outcomes",
     "progress",
     "reading",
+    "reading_at_acceptance",
     "reading_of",
     "readings",
     "statement",

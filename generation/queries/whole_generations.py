@@ -82,6 +82,11 @@ def reading_of(requester: Requester, generation_id: str) -> Reading:
     return found[0]
 
 
+def reading_at_acceptance(row: Generation, outputs: Sequence[Output]) -> Reading:
+    """A generation in the moment of its acceptance, when nothing has been tried yet. Asks the database nothing."""
+    return Reading(row.pk, _outcome(row, tuple(_untried(each) for each in outputs)), {})
+
+
 def outcomes(requester: Requester, *, limit: int, cursor: str = "", status: str = "") -> Page:
     """A page of the requester's generations, newest first."""
     rows = own(requester)
@@ -175,6 +180,25 @@ def _output(rows: Sequence[Any]) -> OutputOutcome:
         price_micros=row.price_micros,
         attempts=tuple(_attempt(each) for each in rows if each.attempts__number is not None),
         error={"code": row.error_code, "message": row.error_message} if row.error_code else None,
+    )
+
+
+def _untried(row: Output) -> OutputOutcome:
+    return OutputOutcome(
+        id=row.public_id,
+        index=row.index,
+        status=State(row.state).public,
+        mime_type=None,
+        width=None,
+        height=None,
+        byte_count=None,
+        text=None,
+        sources=(),
+        search_suggestions=None,
+        usage=None,
+        price_micros=row.price_micros,
+        attempts=(),
+        error=None,
     )
 
 

@@ -15,7 +15,8 @@ from accounts.authentication import Requester
 from accounts.identifiers import new_uuid, parse_public_id
 from accounts.ledger import queries as ledger_queries
 from accounts.models import Account
-from generation import references, settlement, tasks
+from accounts.remembered import Remembered
+from generation import queries, references, settlement, tasks
 from generation.channels import registry
 from generation.channels.models import Channel
 from generation.contract import GenerationRequest, Refusal
@@ -30,10 +31,14 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Accepted:
-    """The generation a request became, or, for a repeated idempotency key, the one it is."""
+    """The generation a request became, as it was accepted, or, for a repeated idempotency key, the one it is."""
 
     generation_id: uuid.UUID
-    is_replay: bool = False
+    reading: queries.Reading | None = None
+
+    @property
+    def is_replay(self) -> bool:
+        return self.reading is None
 
 
 def quote(requester: Requester, request: GenerationRequest, *, now: datetime) -> Quote:
@@ -60,7 +65,7 @@ def accept(requester: Requester, request: GenerationRequest, *, now: datetime, i
     request_hash = fingerprint(request, found.image_model.name)
     known = _replayed(requester, idempotency_key, request_hash, now)
     if known is not None:
-        return Accepted(known, is_replay=True)
+        return Accepted(known)
     _check_channel(requester, found.image_model.name)
     settled = plan(requester, request, found, now=now)
     prepared = _prepare(requester, request, settled, idempotency_key)
@@ -71,11 +76,11 @@ def accept(requester: Requester, request: GenerationRequest, *, now: datetime, i
     saved = _save(saving.Draft(requester, generation, files, idempotency_key))
     if isinstance(saved, saving.Repeated):
         # The same idempotency key came a moment earlier; if it was for another request, this says so.
-        return Accepted(_replayed(requester, idempotency_key, request_hash, now) or saved.generation_id, is_replay=True)
+        return Accepted(_replayed(requester, idempotency_key, request_hash, now) or saved.generation_id)
     crash_points.reached("accept.saved")
     request_context.note(generation=generation.public_id)
     _nudge(requester, saved, now)
-    return Accepted(generation.pk)
+    return Accepted(generation.pk, queries.reading_at_acceptance(generation, saved.outputs))
 
 
 def _check_account(requester: Requester) -> None:
@@ -151,8 +156,14 @@ def _replayed(requester: Requester, key: str, request_hash: str, now: datetime) 
     return row.generation_id
 
 
+# A channel that was shut a moment ago costs nobody anything: what is accepted then ends for free.
+_is_served: Remembered[tuple[str, str], bool] = Remembered(
+    lambda key: bool(registry.candidates(*key)), seconds=lambda: settings.NBP_CATALOGUE_SECONDS
+)
+
+
 def _check_channel(requester: Requester, image_model: str) -> None:
-    if registry.candidates(requester.mode, image_model):
+    if _is_served.get((requester.mode, image_model)) or registry.candidates(requester.mode, image_model):
         return
     if Channel.objects.filter(mode=requester.mode, is_enabled=True).exclude(disabled_reason="").exists():
         raise Refusal(

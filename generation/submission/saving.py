@@ -37,8 +37,9 @@ class Draft:
 
 @dataclass(frozen=True, slots=True)
 class Saved:
-    """The outputs to nudge at once, if it is sure that all of them may run; else somebody has to look."""
+    """The outputs, and those to nudge at once, if it is sure that all of them may run; else somebody has to look."""
 
+    outputs: Sequence[Output]
     nudged: tuple[uuid.UUID, ...] = ()
 
     @property
@@ -121,10 +122,10 @@ class _Batch:
     def _saved(self, draft: Draft, outputs: Sequence[Output]) -> Saved:
         self._load.add(draft.generation)
         if not self._load.may_run(draft.generation):
-            return Saved()
+            return Saved(outputs)
         for output in outputs:
             output.nudged_at = draft.generation.created_at
-        return Saved(tuple(output.pk for output in outputs))
+        return Saved(outputs, tuple(output.pk for output in outputs))
 
     def write(self, *, now: datetime) -> None:
         drafts = [draft for draft, _ in self._kept]

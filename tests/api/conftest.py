@@ -13,7 +13,9 @@ from django.test import Client
 
 
 def streamed(response: Any) -> bytes:
-    """The whole body of a streamed answer, read as the server would."""
+    """The whole body of an answer, read as the server would if it is streamed."""
+    if not response.streaming:
+        return bytes(response.content)
 
     async def gather() -> bytes:
         return b"".join([piece async for piece in response])

@@ -140,13 +140,18 @@ def _stored(name: str, content: bytes) -> StoredFile:
     return StoredFile(name, len(content))
 
 
+@pytest.mark.parametrize("light_bytes", [0, 10_000_000], ids=["in pieces", "in one go"])
 @pytest.mark.parametrize("byte_count", [0, 1, 2, 3, 4, 196_607, 196_608, 196_609, 1_000_000])
-def test_base64_in_pieces_is_the_base64_of_the_whole(byte_count: int, body_of: Any) -> None:
+def test_what_is_sent_is_the_base64_of_the_whole(
+    byte_count: int, light_bytes: int, body_of: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(streams, "_LIGHT_BYTES", light_bytes)
     content = bytes(range(256)) * (byte_count // 256) + bytes(byte_count % 256)
     splice = streams.Splice()
     document = json.dumps({"a": splice.place(_stored("outputs/x.bin", content)), "b": 'base64:"\\u00e9'}).encode()
     response = async_to_sync(streams.answer)(RequestFactory().get("/"), document, splice)
     body = body_of(response)
+    assert response.streaming == (not light_bytes)
     assert len(body) == int(response["Content-Length"])
     assert base64.b64decode(json.loads(body)["a"], validate=True) == content
     assert json.loads(body)["b"] == 'base64:"\\u00e9'

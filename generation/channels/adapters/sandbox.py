@@ -41,6 +41,9 @@ class SandboxAdapter:
     def __init__(self) -> None:
         self._executor = ThreadPoolExecutor(_DRAWING_THREADS, thread_name_prefix="sandbox-drawing")
 
+    def load(self) -> None:
+        """Nothing that is not loaded anyway."""
+
     async def generate(self, call: Call, credentials: Credentials) -> Answer:
         """One answer; raises `ChannelError` as scripted, and "unknown" when the deadline passes first."""
         del credentials  # The protocol hands them in; drawing needs none.

@@ -80,7 +80,8 @@ class GenerationsView(NativeView):
         headers = {"Location": f"/api/v1/generations/{public_id('gen', accepted.generation_id)}"}
         if accepted.is_replay:
             headers["Idempotent-Replayed"] = "true"
-        found = None if _waits_for(request, accepted) else queries.reading(accepted.generation_id)
+        waits = _waits_for(request, accepted)
+        found = None if waits else accepted.reading or queries.reading(accepted.generation_id)
         return door.Handed(Asked(accepted.generation_id, found, with_images), headers)
 
     @extend_schema(
