@@ -42,10 +42,17 @@ def _reads() -> tuple[Figure, ...]:
     names = {
         "balance": "balance",
         "last 50 entries": "entries",
-        "a month's usage by day": "usage",
-        "admin: overview": "overview",
-        "admin: charges with sums": "all charges",
-        "admin: charges of 30 days": "30 days",
+        "a month's usage by day": "usage by day",
+        "a month's usage by model": "by model",
+        "a month's usage by key": "by key",
+        "last 50 generations": "generations",
+        "admin: overview": "admin: overview",
+        "admin: charges with sums": "charges and sums as the page opens (30 days)",
+        "admin: charges of 30 days": "live ones since a date",
+        "admin: charges of all time": "of all time",
+        "admin: generations": "generations",
+        "admin: entries": "entries",
+        "admin: holds": "holds",
     }
     return tuple(Figure(("reads", "p50_ms", name), 100, 20, label, "ms") for name, label in names.items())
 

@@ -3,37 +3,51 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from datetime import timedelta
 from typing import Any, ClassVar
 
 from django.contrib import admin
 from django.db.models import Count, QuerySet
 from django.http import HttpRequest, HttpResponse
-from django.utils import timezone
 from django.utils.safestring import SafeString
 
+from accounts.identifiers import public_id
 from accounts.ledger.admin.amounts import dollars
-from accounts.ledger.admin.columns import AccountFilter, ReadOnlyAdmin, account_link, link, mode_filter, usd, when
-from accounts.models import Account
+from accounts.ledger.admin.columns import AccountFilter, FixedFilter, ReadOnlyAdmin, account_link, link, usd, when
+from accounts.ledger.admin.lists import PeriodFilter, period_filter
+from accounts.models import MODES, Account
 from generation.admin import figures
 from generation.models import Charge
 
 _SUGGESTED = 10
+_SAMPLE = 1000
+
+
+class ChargedModeFilter(FixedFilter):
+    """Live, test, or both by name."""
+
+    title = parameter_name = path = "mode"
+    values = MODES
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[Charge]) -> QuerySet[Charge]:
+        return super().queryset(request, queryset) if self.value() else figures.in_both_modes(queryset)
 
 
 class ChargedAccountFilter(AccountFilter):
-    """Offers the accounts that were charged most often lately."""
+    """Offers the accounts that the latest charges name most often."""
 
     def suggestions(self) -> Iterable[Account]:
-        recent = Charge.objects.filter(created_at__gte=timezone.now() - timedelta(days=30)).order_by()
-        counted = recent.values("account").annotate(count=Count("pk")).order_by("-count")[:_SUGGESTED]
+        # So many rows and no more, whatever a period holds.
+        latest = Charge.objects.order_by("-pk").values("pk")[:_SAMPLE]
+        named = Charge.objects.filter(pk__in=latest).order_by().values("account")
+        counted = named.annotate(count=Count("*")).order_by("-count", "account")[:_SUGGESTED]
         places = {row["account"]: place for place, row in enumerate(counted)}
         return sorted(Account.objects.filter(pk__in=list(places)), key=lambda account: places[account.pk])
 
 
 @admin.display(description="image")
 def _output(row: Charge) -> SafeString:
-    return link("generation_output", row.output.public_id, row.output.public_id)
+    name = public_id("out", row.output_id)
+    return link("generation_output", name, name)
 
 
 @admin.display(description="entry")
@@ -73,9 +87,9 @@ class ChargeAdmin(ReadOnlyAdmin):
         "reference_count",
         "media_sha256",
     )
-    list_filter = (mode_filter(), "image_model", "channel", "created_at", ChargedAccountFilter)
-    list_select_related = ("account", "image_model", "channel", "output", "entry")
-    date_hierarchy = "created_at"
+    # The sums are over all rows of the filter: their time grows with the period, so the page begins with a short one.
+    list_filter = (ChargedModeFilter, "image_model", "channel", period_filter(default="30d"), ChargedAccountFilter)
+    list_select_related = ("account", "image_model", "channel")
     search_fields = ("account__name",)
     search_help_text = "out_..., gen_..., acc_..., key_..., or the account's name"
     ordering = ("-id",)
@@ -88,9 +102,14 @@ class ChargeAdmin(ReadOnlyAdmin):
         response = super().changelist_view(request, extra_context)
         context = getattr(response, "context_data", None)
         if context is not None and "cl" in context:
-            changes = context["cl"]
-            attempts = figures.attempts_like(changes.get_filters_params())
-            if term := changes.query.strip():
-                attempts = attempts.filter(figures.found_by(term, figures.ATTEMPT_SEARCH))
-            context["sums"] = figures.sums(changes.queryset, attempts)
+            context |= _summed(context["cl"])
         return response
+
+
+def _summed(changes: Any) -> dict[str, Any]:
+    """The sums of a list of charges, and the words for the period they are over."""
+    (period,) = (each for each in changes.filter_specs if isinstance(each, PeriodFilter))
+    attempts = period.bound(figures.attempts_like(changes.get_filters_params()), "started_at")
+    if term := changes.query.strip():
+        attempts = attempts.filter(figures.found_by(term, figures.ATTEMPT_SEARCH))
+    return {"sums": figures.sums(changes.queryset, attempts), "period": period.words}

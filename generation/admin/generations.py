@@ -14,6 +14,7 @@ from django.utils.text import Truncator
 from accounts.identifiers import parse_public_id
 from accounts.ledger.admin.amounts import dollars
 from accounts.ledger.admin.columns import ReadOnlyAdmin, account_filter, account_link, fixed_filter, usd, when
+from accounts.ledger.admin.lists import period_filter
 from generation import media
 from generation.contract import SIZES, Usage
 from generation.models import Charge, Generation, Output, State
@@ -74,11 +75,10 @@ class GenerationAdmin(ReadOnlyAdmin):
         "status",
         "image_model",
         fixed_filter("image_size", _SIZES, title="size", parameter_name="image_size"),
-        "created_at",
+        period_filter(),
         account_filter(),
     )
     list_select_related = ("account", "image_model")
-    date_hierarchy = "created_at"
     search_fields = ("prompt", "account__name")
     search_help_text = "gen_..., out_..., acc_..., words of the prompt, or the account's name"
     # Ids sort by time, and their index exists.

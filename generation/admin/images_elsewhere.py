@@ -18,6 +18,7 @@ from accounts.ledger.admin.columns import link
 from accounts.ledger.admin.rows import EntryAdmin, HoldAdmin
 from accounts.ledger.models import Entry, Hold
 from accounts.models import Account
+from generation.admin import figures
 from generation.models import Charge
 
 _WINDOW = timedelta(days=30)
@@ -36,7 +37,8 @@ class AccountWithImagesAdmin(AccountAdmin):
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Account]:
         recent = Charge.objects.filter(account=OuterRef("pk"), created_at__gte=timezone.now() - _WINDOW)
-        counted = recent.order_by().values("account").annotate(count=Count("pk")).values("count")
+        charges = figures.in_both_modes(recent).order_by()
+        counted = charges.values("account").annotate(count=Count("*")).values("count")
         image_count = Coalesce(Subquery(counted, output_field=IntegerField()), Value(0))
         return super().get_queryset(request).annotate(image_count=image_count)
 

@@ -15,6 +15,7 @@ from django.utils.safestring import SafeString, mark_safe
 from accounts.ledger.admin.amounts import UsdField, dollars
 from accounts.ledger.admin.columns import RowAdmin, usd, when
 from generation import catalog, pricing
+from generation.admin import figures
 from generation.channels import registry
 from generation.contract import Usage
 from generation.models import Charge, Cost, Price
@@ -65,7 +66,8 @@ class PriceForm(forms.ModelForm):  # type: ignore[type-arg]
 
 
 def _was_sold_after(data: dict[str, Any]) -> bool:
-    charges = Charge.objects.filter(created_at__gte=data["valid_from"], price__image_model=data["image_model"])
+    charges = figures.in_both_modes(Charge.objects.filter(created_at__gte=data["valid_from"]))
+    charges = charges.filter(price__image_model=data["image_model"])
     return charges.filter(price__image_size=data["image_size"], price__lane=data.get("lane", "standard")).exists()
 
 

@@ -39,9 +39,10 @@ class Attempt(models.Model):
         ERROR = "error"
         UNKNOWN = "unknown"
 
-    output = models.ForeignKey(Output, on_delete=models.PROTECT, related_name="attempts")
+    # No index of their own: `attempt_once` and `attempt_channel` begin with them.
+    output = models.ForeignKey(Output, on_delete=models.PROTECT, related_name="attempts", db_index=False)
     number = models.PositiveIntegerField()
-    channel = models.ForeignKey("channels.Channel", on_delete=models.PROTECT, related_name="attempts")
+    channel = models.ForeignKey("channels.Channel", on_delete=models.PROTECT, related_name="attempts", db_index=False)
     lease_number = models.PositiveIntegerField()
     upstream_model = models.CharField(max_length=120)
     prompt_hash = models.CharField(max_length=64)
@@ -59,7 +60,15 @@ class Attempt(models.Model):
     latency_ms = models.PositiveIntegerField(null=True)
 
     class Meta:
-        indexes = [models.Index(fields=["channel", "-started_at"], name="attempt_channel")]
+        indexes = [
+            models.Index(fields=["channel", "-started_at"], name="attempt_channel"),
+            models.Index(
+                fields=["started_at"],
+                include=["channel", "cost_micros"],
+                condition=Q(is_delivered=False, cost_micros__gt=0),
+                name="attempt_lost",
+            ),
+        ]
         constraints = [
             models.UniqueConstraint(fields=["output", "number"], name="attempt_once"),
             models.CheckConstraint(condition=Q(status__in=("sent", "ok", "error", "unknown")), name="attempt_status"),
@@ -99,7 +108,8 @@ class Charge(models.Model):
     """
 
     output = models.OneToOneField(Output, on_delete=models.PROTECT, related_name="charge")
-    account = models.ForeignKey("accounts.Account", on_delete=models.PROTECT, related_name="charges")
+    # No index of its own: `charge_account_sums` begins with it.
+    account = models.ForeignKey("accounts.Account", on_delete=models.PROTECT, related_name="charges", db_index=False)
     api_key = models.ForeignKey("accounts.ApiKey", null=True, on_delete=models.PROTECT, related_name="charges")
     mode = models.CharField(max_length=4)
     image_model = models.ForeignKey("ImageModel", on_delete=models.PROTECT, related_name="charges")
@@ -116,8 +126,13 @@ class Charge(models.Model):
 
     class Meta:
         indexes = [
-            models.Index(fields=["account", "mode", "created_at"], name="charge_usage"),
-            models.Index(fields=["created_at"], name="charge_time"),
+            # What sums need is in the index itself; a row need not be looked up for it.
+            models.Index(
+                fields=["account", "mode", "created_at"],
+                include=["price_micros", "cost_micros", "image_model", "api_key"],
+                name="charge_account_sums",
+            ),
+            models.Index(fields=["mode", "created_at"], include=["price_micros", "cost_micros"], name="charge_sums"),
         ]
         constraints = [
             models.CheckConstraint(

@@ -114,7 +114,7 @@ def usage(requester: Requester, *, since: date, until: date, group_by: str) -> l
         created_at__lt=datetime.combine(until, time(), UTC) + timedelta(days=1),
     )
     group = TruncDate("created_at") if group_by == "day" else F(_GROUPS[group_by])
-    counted = rows.annotate(group=group).values("group").annotate(image_count=Count("id"), total=Sum("price_micros"))
+    counted = rows.annotate(group=group).values("group").annotate(image_count=Count("*"), total=Sum("price_micros"))
     return [
         {"group": _label(group_by, row["group"]), "image_count": row["image_count"], "price_micros": row["total"]}
         for row in counted.order_by("group")

@@ -14,6 +14,7 @@ from django.utils.safestring import SafeString
 
 from accounts.identifiers import parse_public_id
 from accounts.ledger.admin.amounts import dollars
+from accounts.ledger.admin.lists import BoundedPaginator
 from accounts.models import MODES, Account
 
 if TYPE_CHECKING:
@@ -81,7 +82,10 @@ class _ShowsOnly:
 class ReadOnlyAdmin(_ShowsOnly, RowAdmin):
     """A model whose rows the admin shows and never writes. `fields` may hold columns beside field names."""
 
+    # Counts of everything, of a filter or of each of its choices ("facets"), read the whole table.
     show_full_result_count = False
+    show_facets = admin.ShowFacets.NEVER
+    paginator = BoundedPaginator
     list_per_page = 50
 
     def get_readonly_fields(self, request: HttpRequest, obj: Any = None) -> Any:

@@ -16,6 +16,7 @@ from accounts.ledger.admin.columns import (
     usd,
     when,
 )
+from accounts.ledger.admin.lists import period_filter
 from accounts.ledger.models import BudgetPeriod, Entry, Hold, Lot, LotUse, Wallet
 
 _HOLD_STATES = [(state, state) for state in ("open", "captured", "released")]
@@ -78,9 +79,8 @@ class EntryAdmin(ReadOnlyAdmin):
         "hold",
         "idempotency_key",
     )
-    list_filter = (mode_filter("wallet__mode"), "kind", "created_at", account_filter("wallet__account"))
+    list_filter = (mode_filter("wallet__mode"), "kind", period_filter(), account_filter("wallet__account"))
     list_select_related = ("wallet__account", "hold")
-    date_hierarchy = "created_at"
     search_fields = ("wallet__account__name", "actor", "reason", "idempotency_key")
     ordering = ("-id",)
 
@@ -104,7 +104,7 @@ class HoldAdmin(ReadOnlyAdmin):
     list_filter = (
         mode_filter("wallet__mode"),
         fixed_filter("state", _HOLD_STATES, title="state"),
-        "created_at",
+        period_filter(),
         account_filter("wallet__account"),
     )
     list_select_related = ("wallet__account",)
@@ -128,7 +128,7 @@ class LotAdmin(ReadOnlyAdmin):
         _entry,
     )
     fields: ClassVar[Any] = (*list_display, "priority")
-    list_filter = (mode_filter("wallet__mode"), "kind", "created_at", account_filter("wallet__account"))
+    list_filter = (mode_filter("wallet__mode"), "kind", period_filter(), account_filter("wallet__account"))
     list_select_related = ("wallet__account", "entry")
     search_fields = ("wallet__account__name",)
     ordering = ("-id",)
@@ -158,7 +158,11 @@ class LotUseAdmin(ReadOnlyAdmin):
         usd("amount_micros", "amount"),
     )
     fields: ClassVar[Any] = list_display
-    list_filter = (mode_filter("lot__wallet__mode"), "entry__created_at", account_filter("lot__wallet__account"))
+    list_filter = (
+        mode_filter("lot__wallet__mode"),
+        period_filter("entry__created_at"),
+        account_filter("lot__wallet__account"),
+    )
     list_select_related = ("lot__wallet__account", "entry")
     search_fields = ("lot__wallet__account__name",)
     ordering = ("-id",)
