@@ -13,9 +13,6 @@ from nbp_site.operating import gauges, probing, purging
 
 logger = logging.getLogger(__name__)
 _EVERY_SECONDS = 0.5
-_PURGE_EVERY_SECONDS = 3600.0
-# Forgetting waits between its batches, so that sweeping does not wait for it.
-_PURGE_AGAIN_SECONDS = 2.0
 
 
 class Sweeper:
@@ -55,8 +52,8 @@ class Sweeper:
         gauges.SWEPT_AT.set_to_current_time()
         probing.PROBE.step()
         if time.monotonic() >= self._purge_at:
-            has_more = purging.purge_some()
-            self._purge_at = time.monotonic() + (_PURGE_AGAIN_SECONDS if has_more else _PURGE_EVERY_SECONDS)
+            wait_seconds = purging.purge_some()
+            self._purge_at = time.monotonic() + wait_seconds
 
     def _say_goodbye(self) -> None:
         try:

@@ -14,14 +14,20 @@ from nbp_site.models import WorkerProbe
 from nbp_site.operating import probing
 from nbp_site.operating.probe_queue import own_name
 
+_EVERY_SECONDS = 3600.0
+# Forgetting waits between its batches, so that sweeping does not wait for it.
+_AGAIN_SECONDS = 2.0
 
-def purge_some() -> bool:
-    """A batch of everything, from the sweeper. True if there may be more."""
+
+def purge_some() -> float:
+    """A batch of everything, from the sweeper. Answers in how many seconds the next one is due."""
     if not _is_senior():
-        return tasks.purge(with_retention=False)
+        tasks.purge(with_retention=False)
+        # The senior may have been killed, which shows once its row is stale: nobody forgets anything until then.
+        return float(settings.NBP_WORKER_STALE_SECONDS)
     probing.forget_the_gone()
     _forget_sessions()
-    return tasks.purge(with_retention=True)
+    return _AGAIN_SECONDS if tasks.purge(with_retention=True) else _EVERY_SECONDS
 
 
 def purge_all() -> None:

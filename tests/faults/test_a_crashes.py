@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import os
 import time
+import uuid
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,8 +17,9 @@ import httpx2
 import pytest
 
 from accounts import crash_points
+from accounts.identifiers import public_id
 from generation.channels.fakes.gemini import Fault
-from tests.faults.processes import is_dead_by_kill, until
+from tests.faults.processes import Embedded, is_dead_by_kill, until
 from tests.faults.raw_rows import Facts, files_below
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
@@ -87,38 +90,54 @@ def test_a1_to_a9_a_process_that_dies_there_leaves_one_image_charged_once(house:
     house.site.prove()
 
 
-def _age(path: Path, *, hours: float) -> None:
+def _age(paths: Iterable[Path], *, hours: float) -> None:
     then = time.time() - hours * 3600
-    os.utime(path, (then, then))
+    for path in paths:
+        os.utime(path, (then, then))
 
 
-@pytest.mark.skip(
-    reason="SKIPPED LOUDLY: spool and storage share bytes and so ages now; the ages must be told apart anew"
-)
-def test_a5_a6_what_a_dead_process_leaves_on_the_disk_goes_by_its_age(embedded: Any, gemini: Any) -> None:
-    """A file in the spool is nobody's after two hours, an image that no row knows of after a day."""
-    site = embedded.site
+def _forget_a_round(house: Any) -> None:
+    """Start the service anew and wait until it has looked through spool and storage.
+
+    A reference of nobody's, old enough, is the last file that a round comes to: once it is gone, so is all that goes.
+    """
+    witness = house.site.media / f"references/zz/{public_id('gen', uuid.uuid4())}-0.png"
+    witness.parent.mkdir(parents=True, exist_ok=True)
+    witness.write_bytes(b"nobody's")
+    _age([witness], hours=25)
+    house.start()
+    until(lambda: not witness.exists(), what="a round has been made")
+
+
+def test_a5_a6_what_a_dead_process_leaves_on_the_disk_goes_by_its_age(
+    make_embedded: Callable[..., Embedded], gemini: Any
+) -> None:
+    """A file in the spool is nobody's after two hours, an image that no row knows of after a day.
+
+    Storage may hold the bytes of the spool under a second name, and then the two are of one age: the spool's name goes
+    first and takes nothing from storage.
+    """
+    # Whoever follows a process that was killed soon knows it for dead.
+    house = make_embedded(NBP_WORKER_STALE_SECONDS="2")
+    site = house.site
     gemini.script.append(Fault("jpeg"))
-    strays, left_before = site.strays(), files_below(site.spool)
-    victim = embedded.start(FAULT_CRASH_AT="keep.stored")
+    victim = house.start(FAULT_CRASH_AT="keep.stored")
     _ask(site, "half way")
     assert is_dead_by_kill(victim)
-    embedded.start()
+    house.start()
     site.all_ended()
-    spooled, stored = files_below(site.spool) - left_before, site.strays() - strays
+    spooled, stored = files_below(site.spool), site.strays()
     assert (len(spooled), len(stored)) == (1, 1)
-    # Storage may hold the very bytes of the spool under a second name: the two age together.
-    for name in spooled:
-        _age(site.spool / name, hours=1.9)
-    embedded.start()
-    time.sleep(3)
-    assert spooled <= files_below(site.spool)
-    assert stored <= site.strays()
-    for name in stored:
-        _age(site.media / name, hours=25)
-    for name in spooled:
-        _age(site.spool / name, hours=25)
-    embedded.start()
-    until(lambda: not spooled & files_below(site.spool), what="the spool is empty")
-    until(lambda: not stored & site.strays(), what="the stray is gone")
+    left = [*(site.spool / name for name in spooled), *(site.media / name for name in stored)]
+    content = left[-1].read_bytes()
+    for hours, expected in (
+        (1.9, (spooled, stored)),
+        (2.1, (set(), stored)),
+        (23, (set(), stored)),
+        (25, (set(), set())),
+    ):
+        _age((path for path in left if path.exists()), hours=hours)
+        _forget_a_round(house)
+        assert (files_below(site.spool), site.strays()) == expected, f"{hours} hours old"
+        assert not expected[1] or left[-1].read_bytes() == content
     site.prove()

@@ -316,6 +316,20 @@ def test_one_worker_of_several_looks_after_the_shared_rows(rounds: list[bool]) -
     assert rounds == [False, True, False, True]
 
 
+def test_a_worker_that_finds_another_senior_asks_again_when_that_one_may_be_known_for_dead(
+    rounds: list[bool], settings: Any
+) -> None:
+    """A process that was killed does not keep its successor from forgetting for an hour."""
+    row = {"host": "h", "pid": 1, "seen_at": Now()}
+    killed = WorkerProbe.objects.create(name="killed", started_at=Now() - timedelta(hours=1), **row)
+    WorkerProbe.objects.create(name=own_name(), started_at=Now(), **row)
+    assert purging.purge_some() == settings.NBP_WORKER_STALE_SECONDS
+    stale = timedelta(seconds=settings.NBP_WORKER_STALE_SECONDS + 1)
+    WorkerProbe.objects.filter(pk=killed.pk).update(seen_at=Now() - stale)
+    assert purging.purge_some() == 3600
+    assert rounds == [False, True]
+
+
 def test_old_sessions_go(rounds: list[bool]) -> None:
     now = datetime.now(UTC)
     Session.objects.create(session_key="old", session_data="", expire_date=now - timedelta(seconds=1))
