@@ -262,4 +262,5 @@ NBP_RETENTION_PROMPT_DAYS = env.int("NBP_RETENTION_PROMPT_DAYS", default=0)
 NBP_RETENTION_IMAGE_DAYS = env.int("NBP_RETENTION_IMAGE_DAYS", default=0)
 NBP_OTEL = env.bool("NBP_OTEL", default=False)
 
-SILENCED_SYSTEM_CHECKS: list[str] = []
+# SQLite leaves out of an index what PostgreSQL carries along in it.
+SILENCED_SYSTEM_CHECKS = ["models.W040"]

@@ -1,10 +1,13 @@
-"""Fair shares: which queued outputs to nudge, within each account's running cap, accounts in turn."""
+"""Fair shares: which queued outputs to nudge, within each account's running cap, accounts in turn.
+
+All times here are the database's clock: a worker whose own is slow must not take a lost nudge for a fresh one.
+"""
 
 from __future__ import annotations
 
 import uuid
 from collections.abc import Sequence
-from datetime import datetime, timedelta
+from datetime import timedelta
 from itertools import chain, zip_longest
 
 from django.conf import settings
@@ -22,50 +25,49 @@ _MAX_AT_ONCE = 500
 _UNDELIVERED = (State.QUEUED, State.LEASED, State.SENT)
 
 
-def due(*, account_id: uuid.UUID, now: datetime) -> list[uuid.UUID]:
+def due(account_id: uuid.UUID) -> list[uuid.UUID]:
     """Outputs of one account to nudge now, marked as nudged."""
-    return _DUE.do((account_id, now))
+    return _DUE.do(account_id)
 
 
-def due_each(asked: Sequence[tuple[uuid.UUID, datetime]]) -> list[list[uuid.UUID]]:
+def due_each(asked: Sequence[uuid.UUID]) -> list[list[uuid.UUID]]:
     """The same for several who ask at once; of those who ask for one account, the first gets the answer."""
-    first = {account_id: place for place, (account_id, _) in reversed(list(enumerate(asked)))}
-    now = asked[0][1]
+    first = {account_id: place for place, account_id in reversed(list(enumerate(asked)))}
     found: list[list[uuid.UUID]] = [[] for _ in asked]
-    rows = Output.objects.filter(_nudgeable(now), account_id__in=first).values_list("account_id", "mode")
+    rows = Output.objects.filter(_nudgeable(), account_id__in=first).values_list("account_id", "mode")
     for account_id, mode in sorted(rows.distinct()):
-        found[first[account_id]] += _take(account_id, mode, now)
+        found[first[account_id]] += _take(account_id, mode)
     return found
 
 
 _DUE = GroupCommit(due_each)
 
 
-def due_everywhere(*, now: datetime) -> list[uuid.UUID]:
+def due_everywhere() -> list[uuid.UUID]:
     """Outputs of all accounts to nudge now, one of each account in turn, marked as nudged."""
-    waiting = Output.objects.filter(_nudgeable(now)).values("account_id").annotate(oldest=Min("next_run_at"))
+    waiting = Output.objects.filter(_nudgeable()).values("account_id").annotate(oldest=Min("next_run_at"))
     accounts = waiting.order_by("oldest").values_list("account_id", flat=True)[:_MAX_AT_ONCE]
-    by_account = [due(account_id=account_id, now=now) for account_id in accounts]
+    by_account = [due(account_id) for account_id in accounts]
     return [each for each in chain.from_iterable(zip_longest(*by_account)) if each is not None]
 
 
-def _nudgeable(now: datetime) -> Q:
-    fresh = Q(nudged_at=None) | Q(nudged_at__lt=now - NUDGE_PATIENCE)
+def _nudgeable() -> Q:
+    fresh = Q(nudged_at=None) | Q(nudged_at__lt=Now() - NUDGE_PATIENCE)
     return fresh & Q(state=State.QUEUED, next_run_at__lte=Now())
 
 
-def _busy(mode: str, now: datetime) -> QuerySet[Output]:
+def _busy(mode: str) -> QuerySet[Output]:
     """Outputs of a mode that run, or were nudged and will."""
     return Output.objects.filter(
         Q(state__in=(State.LEASED, State.SENT))
-        | Q(state=State.QUEUED, nudged_at__gte=now - NUDGE_PATIENCE, next_run_at__lte=Now()),
+        | Q(state=State.QUEUED, nudged_at__gte=Now() - NUDGE_PATIENCE, next_run_at__lte=Now()),
         mode=mode,
     )
 
 
-def _free_places(account_id: uuid.UUID, mode: str, cap: int, now: datetime) -> int:
+def _free_places(account_id: uuid.UUID, mode: str, cap: int) -> int:
     """Places of the account; test work of all accounts together leaves room for what is paid for."""
-    busy = _busy(mode, now)
+    busy = _busy(mode)
     own = busy.filter(account_id=account_id).count()
     places = min(cap - own, _MAX_AT_ONCE)
     if mode == "test" and places > 0:
@@ -76,9 +78,9 @@ def _free_places(account_id: uuid.UUID, mode: str, cap: int, now: datetime) -> i
     return places
 
 
-def _take(account_id: uuid.UUID, mode: str, now: datetime) -> list[uuid.UUID]:
-    places = _free_places(account_id, mode, running_cap(account_id), now)
-    return _mark(account_id, mode, places, now) if places > 0 else []
+def _take(account_id: uuid.UUID, mode: str) -> list[uuid.UUID]:
+    places = _free_places(account_id, mode, running_cap(account_id))
+    return _mark(account_id, mode, places) if places > 0 else []
 
 
 def running_cap(account_id: uuid.UUID) -> int:
@@ -88,11 +90,11 @@ def running_cap(account_id: uuid.UUID) -> int:
 
 
 @repeatable
-def _mark(account_id: uuid.UUID, mode: str, places: int, now: datetime) -> list[uuid.UUID]:
-    rows = Output.objects.filter(_nudgeable(now), account_id=account_id, mode=mode)
+def _mark(account_id: uuid.UUID, mode: str, places: int) -> list[uuid.UUID]:
+    rows = Output.objects.filter(_nudgeable(), account_id=account_id, mode=mode)
     with write_transaction():
         # Two that nudge at once share the rows instead of waiting for each other.
         chosen = rows.order_by("next_run_at", "id").select_for_update(skip_locked=True)[:places]
         ids = [row.pk for row in chosen.only("pk")]
-        Output.objects.filter(pk__in=ids, state=State.QUEUED).update(nudged_at=now)
+        Output.objects.filter(pk__in=ids, state=State.QUEUED).update(nudged_at=Now())
     return ids

@@ -80,7 +80,7 @@ def _run(taken: Taken) -> list[uuid.UUID]:
         request_context.note(generation=output.generation.public_id, attempt=str(road.attempt_number))
         with call_for(output, road.channel, attempt_number=road.attempt_number) as call:
             _attempt(taken.lease, output, road.channel, call)
-    return due(account_id=output.account_id, now=_now())
+    return due(output.account_id)
 
 
 @repeatable

@@ -41,7 +41,7 @@ def sweep(*, now: datetime) -> list[uuid.UUID]:
     for output_id in _received():
         _apart(output_id, partial(settlement.succeed, output_id, now=now))
     _end_forgotten_attempts(now)
-    return due_everywhere(now=now)
+    return due_everywhere()
 
 
 def _apart(output_id: uuid.UUID, mend: Callable[[], object]) -> None:

@@ -79,7 +79,7 @@ def accept(requester: Requester, request: GenerationRequest, *, now: datetime, i
         return Accepted(_replayed(requester, idempotency_key, request_hash, now) or saved.generation_id)
     crash_points.reached("accept.saved")
     request_context.note(generation=generation.public_id)
-    _nudge(requester, saved, now)
+    _nudge(requester, saved)
     return Accepted(generation.pk, queries.reading_at_acceptance(generation, saved.outputs))
 
 
@@ -116,10 +116,10 @@ def _prepare(
     return references.prepare(requester, request.references)
 
 
-def _nudge(requester: Requester, saved: saving.Saved, now: datetime) -> None:
+def _nudge(requester: Requester, saved: saving.Saved) -> None:
     """The request is accepted whatever happens here: what is not nudged now, the sweeper nudges."""
     try:
-        tasks.nudge(saved.nudged if saved.is_nudged else due(account_id=requester.account.pk, now=now))
+        tasks.nudge(saved.nudged if saved.is_nudged else due(requester.account.pk))
     except Exception:
         logger.exception("could not nudge; the sweeper will")
 

@@ -124,7 +124,7 @@ class _Batch:
         if not self._load.may_run(draft.generation):
             return Saved(outputs)
         for output in outputs:
-            output.nudged_at = draft.generation.created_at
+            output.nudged_at = Now()
         return Saved(outputs, tuple(output.pk for output in outputs))
 
     def write(self, *, now: datetime) -> None:

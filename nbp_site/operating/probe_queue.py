@@ -60,8 +60,8 @@ class ReadsProbes(bootsteps.StartStopStep):
 
     def start(self, parent: Any) -> None:
         TASKS.capacity = parent.pool.limit or TASKS.capacity
+        # Reading begins with the worker's loop: before it, a message that waits at the broker finds nobody to take it.
         parent.task_consumer.add_queue(queue_of(own_name()))
-        parent.task_consumer.consume()
 
 
 class Tasks:

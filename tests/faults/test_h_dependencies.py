@@ -9,7 +9,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 LOCKED = sorted((ROOT / "requirements").glob("*.txt"))
-_PIN = re.compile(r"([a-z0-9._-]+)(\[[a-z0-9,._-]+\])?==([^\s;\\]+)( ; [^\\]+)?")
+_PIN = re.compile(r"([a-z0-9._-]+)(\[[a-z0-9,._ -]+\])?==([^\s;\\]+)( ; [^\\]+)?")
 _HASH = re.compile(r"--hash=sha256:[0-9a-f]{64}")
 
 

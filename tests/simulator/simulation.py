@@ -15,6 +15,7 @@ from django.test import override_settings
 from generation import media, tasks
 from generation.channels import registry
 from generation.egress import loop
+from generation.execution import leases
 from tests.simulator import database
 from tests.simulator.clock import Clock, simulated_modules
 from tests.simulator.machine import Odds, SimulatedEvent
@@ -101,9 +102,18 @@ def _surroundings(world: World) -> Iterator[None]:
         yield
 
 
+def _end_heartbeat() -> None:
+    """An earlier test's heartbeat, still waiting for its next beat, would end the one of a simulated process."""
+    thread = leases.HEARTBEAT._thread
+    leases.stop_heartbeat()
+    if thread is not None:
+        thread.join(10)
+
+
 @contextmanager
 def _globals_kept() -> Iterator[None]:
     """What processes keep in module globals is afterwards as it was."""
+    _end_heartbeat()
     states = [(single, single.__dict__) for single in singletons()]
     with pytest.MonkeyPatch.context() as patch:
         for module, name in per_process_names():
