@@ -8,7 +8,9 @@ class GenerationConfig(AppConfig):
 
     def ready(self) -> None:
         from generation import catalog, checks, seed, triggers  # noqa: F401
+        from generation.channels import registry
 
         triggers.GUARDS.connect(self, pre_migrate, post_migrate)
         post_migrate.connect(seed.after_migrate, sender=self, weak=False, dispatch_uid="generation.seed")
         catalog.watch_changes()
+        registry.watch_changes()

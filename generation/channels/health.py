@@ -10,6 +10,7 @@ from django.conf import settings
 from django.db.models import F, Q
 
 from accounts.group_commit import GroupCommit
+from generation.channels import registry
 from generation.channels.models import Channel
 from generation.contract import ChannelError
 
@@ -59,6 +60,7 @@ def note_error(channel_id: str, error: ChannelError, *, now: datetime) -> None:
     note = f"{error.kind}: {error.message}"[:500]
     if error.kind == "unauthorized":
         row.update(disabled_reason=note, last_error=note, last_error_at=now)
+        registry.forget()
         logger.error("channel %s is switched off: %s", channel_id, note)
         return
     _failing.add(channel_id)

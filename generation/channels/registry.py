@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+from django.conf import settings
+from django.db import transaction
+from django.db.models.signals import post_delete, post_save
+
+from accounts.remembered import Remembered
 from generation.channels.adapter import Adapter, Credentials
 from generation.channels.adapters.gemini import GeminiAdapter
 from generation.channels.adapters.sandbox import SandboxAdapter
@@ -45,3 +50,26 @@ def candidates(mode: str, image_model: str) -> list[Channel]:
     """Channels that are configured, enabled and ready for a mode and model, in order of priority."""
     rows = Channel.objects.filter(mode=mode, is_enabled=True, disabled_reason="").order_by("priority", "name")
     return [row for row in rows if is_ready(row) and (not row.only_models or image_model in row.only_models)]
+
+
+# A channel that another process shut a moment ago costs nobody anything: what is accepted then ends for free.
+_SERVED: Remembered[tuple[str, str], bool] = Remembered(
+    lambda key: bool(candidates(*key)), seconds=lambda: settings.NBP_CATALOGUE_SECONDS
+)
+
+
+def is_served(mode: str, image_model: str) -> bool:
+    """Whether some channel is open for a mode and model; shut elsewhere, it shows within NBP_CATALOGUE_SECONDS."""
+    # That no channel is open is never remembered: the operator who opens one tries it at once.
+    return _SERVED.get((mode, image_model)) or bool(candidates(mode, image_model))
+
+
+def forget(**_: object) -> None:
+    """Look at the rows again as soon as what changed them here is committed."""
+    transaction.on_commit(_SERVED.forget)
+
+
+def watch_changes() -> None:
+    """Forget when this process saves or deletes a channel."""
+    post_save.connect(forget, sender=Channel, dispatch_uid="channels.saved")
+    post_delete.connect(forget, sender=Channel, dispatch_uid="channels.deleted")

@@ -15,7 +15,6 @@ from accounts.authentication import Requester
 from accounts.identifiers import new_uuid, parse_public_id
 from accounts.ledger import queries as ledger_queries
 from accounts.models import Account
-from accounts.remembered import Remembered
 from generation import queries, references, settlement, tasks
 from generation.channels import registry
 from generation.channels.models import Channel
@@ -156,14 +155,8 @@ def _replayed(requester: Requester, key: str, request_hash: str, now: datetime) 
     return row.generation_id
 
 
-# A channel that was shut a moment ago costs nobody anything: what is accepted then ends for free.
-_is_served: Remembered[tuple[str, str], bool] = Remembered(
-    lambda key: bool(registry.candidates(*key)), seconds=lambda: settings.NBP_CATALOGUE_SECONDS
-)
-
-
 def _check_channel(requester: Requester, image_model: str) -> None:
-    if _is_served.get((requester.mode, image_model)) or registry.candidates(requester.mode, image_model):
+    if registry.is_served(requester.mode, image_model):
         return
     if Channel.objects.filter(mode=requester.mode, is_enabled=True).exclude(disabled_reason="").exists():
         raise Refusal(

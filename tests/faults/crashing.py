@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
 import sys
 import threading
 from collections import Counter
@@ -26,20 +27,45 @@ VARIABLES = (
 )
 
 
-def signal_at(place: str, number: int) -> Callable[[str], None]:
-    """A hook that sends this process a signal when it comes to a crash point for the n-th time."""
+# Stops its parent while it holds the one write lock of a SQLite database, so that no thread in there sleeps with it.
+_FREEZE = """
+import os, signal, sqlite3, sys
+with sqlite3.connect(sys.argv[1], timeout=30, isolation_level=None) as database:
+    database.execute("BEGIN IMMEDIATE")
+    os.kill(os.getppid(), signal.SIGSTOP)
+    database.execute("ROLLBACK")
+"""
+
+
+def kill() -> None:
+    """Die at once."""
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def freeze() -> None:
+    """Sleep until somebody sends SIGCONT."""
+    from django.db import connection
+
+    if connection.vendor == "sqlite":
+        subprocess.run([sys.executable, "-c", _FREEZE, str(connection.settings_dict["NAME"])], check=True)
+    else:
+        os.kill(os.getpid(), signal.SIGSTOP)
+
+
+def at(place: str, do: Callable[[], None]) -> Callable[[str], None]:
+    """A hook that does something when this process comes to a crash point for the n-th time."""
     name, _, count = place.partition(":")
     reached: Counter[str] = Counter()
     lock = threading.Lock()
 
-    def hook(at: str) -> None:
-        if at != name:
+    def hook(point: str) -> None:
+        if point != name:
             return
         with lock:
-            reached[at] += 1
-            is_now = reached[at] == int(count or 1)
+            reached[point] += 1
+            is_now = reached[point] == int(count or 1)
         if is_now:
-            os.kill(os.getpid(), number)
+            do()
 
     return hook
 
@@ -91,9 +117,9 @@ def prepare(wanted: dict[str, str]) -> None:
     from accounts import crash_points
 
     if "FAULT_CRASH_AT" in wanted:
-        crash_points.watch(signal_at(wanted["FAULT_CRASH_AT"], signal.SIGKILL))
+        crash_points.watch(at(wanted["FAULT_CRASH_AT"], kill))
     if "FAULT_FREEZE_AT" in wanted:
-        crash_points.watch(signal_at(wanted["FAULT_FREEZE_AT"], signal.SIGSTOP))
+        crash_points.watch(at(wanted["FAULT_FREEZE_AT"], freeze))
     if "FAULT_NO_CHARGES" in wanted:
         refuse_charges(int(wanted["FAULT_NO_CHARGES"]))
     if "FAULT_CLOCK_SECONDS" in wanted:

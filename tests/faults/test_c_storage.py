@@ -127,12 +127,12 @@ def _full(*, wanted: Callable[[str], bool]) -> Callable[..., Any]:
 def full_database(transactional_db: None) -> Iterator[Callable[[], None]]:
     """full_database() lets the database grow no more, on no connection, until the test is over."""
     refuse = _full(wanted=lambda sql: sql.startswith("INSERT"))
-    pages: list[int] = []
 
     def limit(connection: Any, **_: Any) -> None:
         if connection.vendor == "sqlite":
             with connection.cursor() as cursor:
-                cursor.execute(f"PRAGMA max_page_count = {pages[0]}")
+                # A bound below what there is means: not one page more.
+                cursor.execute("PRAGMA max_page_count = 1")
         else:
             connection.execute_wrappers.append(refuse)
 
@@ -141,10 +141,8 @@ def full_database(transactional_db: None) -> Iterator[Callable[[], None]]:
             with connection.cursor() as cursor:
                 # Rows of earlier tests left room behind that would be used first.
                 cursor.execute("VACUUM")
-                cursor.execute("PRAGMA wal_checkpoint(TRUNCATE)")
-                cursor.execute("PRAGMA page_count")
-                pages.append(cursor.fetchone()[0])
-                cursor.execute("VACUUM")
+                cursor.execute("PRAGMA freelist_count")
+                assert cursor.fetchone() == (0,)
         limit(connection)
         connection_created.connect(limit)
 
