@@ -28,10 +28,10 @@ run: .venv/.base ## Install what is missing, then serve site, API and worker on 
 install: .venv/.dev ## Install everything, tools for tests and lint included
 
 test: .venv/.dev ## The whole suite on SQLite, with no service running
-	@DATABASE_URL= REDIS_URL= CELERY_BROKER_URL= $(BIN)/python -m pytest -n auto --dist loadfile
+	@DATABASE_URL= REDIS_URL= CELERY_BROKER_URL= $(BIN)/python -m pytest -n auto --dist loadfile --no-loadscope-reorder
 
 test-services: .venv/.dev ## The same suite against PostgreSQL and Redis, and a smoke test on RabbitMQ
-	@$(BIN)/python tests/services.py $(BIN)/python -m pytest -n auto --dist loadfile
+	@$(BIN)/python tests/services.py $(BIN)/python -m pytest -n auto --dist loadfile --no-loadscope-reorder
 
 soak: .venv/.dev ## 10,000 seeds of the simulator, or SEEDS=... from FIRST=... on (a twentieth where DATABASE_URL is PostgreSQL)
 	@SIMULATOR_SEEDS=$${SEEDS:-10000} SIMULATOR_FIRST=$${FIRST:-0} REDIS_URL= CELERY_BROKER_URL= $(BIN)/python -m pytest -n auto \

@@ -34,6 +34,13 @@ def pytest_unconfigure() -> None:
     shutil.rmtree(os.environ["NBP_DATA_DIR"], ignore_errors=True)
 
 
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Files with slow tests come first, so that no process is left with one when the others have nothing to do."""
+    slow = {item.path for item in items if item.get_closest_marker("slow")}
+    items.sort(key=lambda item: item.path not in slow)
+
+
 @pytest.fixture(autouse=True, scope="session")
 def _guards_let_the_tests_flush() -> Iterator[None]:
     """Triggers forbid deleting money; a flush between tests must. The flush itself makes them again."""

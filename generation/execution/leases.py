@@ -123,6 +123,14 @@ def requeue(lease: Lease, *, seconds: float, now: datetime) -> bool:
     return bool(back)
 
 
+def _extend(output_ids: Sequence[uuid.UUID]) -> None:
+    """A heartbeat. A row that is locked is being written by who runs it; to wait for it would make others wait."""
+    ours = Output.objects.filter(pk__in=output_ids, lease_owner=OWNER, state__in=(State.LEASED, State.SENT))
+    with write_transaction():
+        free = ours.select_for_update(no_key=True, skip_locked=True).order_by("pk")
+        Output.objects.filter(pk__in=list(free.values_list("pk", flat=True))).update(lease_until=_lease_end())
+
+
 class Heartbeat:
     """Extends every lease this process has in hand, in one UPDATE, several times within a lease."""
 
@@ -167,9 +175,7 @@ class Heartbeat:
             held = [lease.output_id for lease in self._held]
         try:
             for start in range(0, len(held), 500):
-                Output.objects.filter(
-                    pk__in=held[start : start + 500], lease_owner=OWNER, state__in=(State.LEASED, State.SENT)
-                ).update(lease_until=_lease_end())
+                _extend(held[start : start + 500])
         except DatabaseError as error:
             # The next beat tries again; a lease that ends meanwhile costs a second attempt, never a second charge.
             logger.warning("could not extend leases: %s", error)

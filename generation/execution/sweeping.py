@@ -121,8 +121,12 @@ def _received() -> list[uuid.UUID]:
     """
     cut_off = Output.objects.filter(state=State.RECEIVED, media__created_at__lt=Now() - _FINISH_PATIENCE)
     rows = cut_off.filter(Q(lease_until=None) | Q(lease_until__lt=Now())).order_by("lease_until", "pk")
-    found = list(rows.values_list("pk", flat=True)[:_LIMIT])
-    Output.objects.filter(pk__in=found, state=State.RECEIVED).update(lease_until=Now() + _SETTLE_AGAIN)
+    with write_transaction():
+        # Another sweeper's rows are left to it.
+        found = list(
+            rows.select_for_update(no_key=True, skip_locked=True, of=("self",)).values_list("pk", flat=True)[:_LIMIT]
+        )
+        Output.objects.filter(pk__in=found).update(lease_until=Now() + _SETTLE_AGAIN)
     return found
 
 

@@ -39,10 +39,18 @@ def cancel(generation: Generation, *, now: datetime) -> None:
     The wish is written first, so that an output on its way back to the queue meets it there. Each output ends in a
     transaction of its own: workers hold an output and wait for its generation, never the other way round.
     """
-    live = Output.objects.filter(generation=generation, state__in=LIVE_STATES)
-    live.update(is_cancel_requested=True)
-    for output_id in list(live.order_by("pk").values_list("pk", flat=True)):
+    for output_id in _ask_to_cancel(generation):
         _cancel_alone(output_id, now)
+
+
+@repeatable
+def _ask_to_cancel(generation: Generation) -> list[uuid.UUID]:
+    """Write the wish to every output that has not ended; those. Locked in order: two who cancel do not deadlock."""
+    rows = Output.objects.filter(generation=generation, state__in=LIVE_STATES)
+    with write_transaction():
+        live = list(rows.select_for_update(no_key=True).order_by("pk").values_list("pk", flat=True))
+        Output.objects.filter(pk__in=live).update(is_cancel_requested=True)
+    return live
 
 
 @repeatable

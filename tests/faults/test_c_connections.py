@@ -54,7 +54,7 @@ def test_c1_an_acceptance_whose_commit_is_cut_off_is_one_generation_after_a_repe
     count, cuts = site.rows.count("generation_generation"), proxy.cut_count
     proxy.cut_at_commit(b'INSERT INTO "generation_generation"', moment)
     first = site.ask_for(prompt, key=prompt)
-    until(lambda: proxy.cut_count == cuts + 1, what="the connection was cut")
+    until(lambda: proxy.cut_count == cuts + 1, what=f"the connection was cut: {first.status_code} {first.text}")
     # Either the service found out itself what became of it, or it says plainly that it cannot tell.
     assert first.status_code in (202, 503), first.text
     again = site.accepted(prompt, key=prompt)

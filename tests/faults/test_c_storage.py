@@ -16,8 +16,9 @@ import httpx2
 import pytest
 from django.core.files.storage import default_storage
 from django.db import OperationalError, connection
-from django.db.backends.signals import connection_created
+from django.db.backends.utils import CursorWrapper
 from django.test import Client
+from psycopg.errors import DiskFull
 
 from accounts.ledger.models import Entry, Hold, Wallet
 from generation import audit, media, submission
@@ -109,48 +110,36 @@ def test_c4_a_disk_that_takes_no_image_costs_nobody_anything_and_shows(
     disk.unmount()
 
 
-def _full(*, wanted: Callable[[str], bool]) -> Callable[..., Any]:
-    """On PostgreSQL a full disk is an error of the statement that meets it; nothing else can fill it by hand."""
-    import psycopg
-
-    def refuse(execute: Any, sql: str, params: Any, many: bool, context: Any) -> Any:
-        if wanted(sql):
-            error = OperationalError("could not extend file: No space left on device")
-            error.__cause__ = psycopg.errors.DiskFull("could not extend file: No space left on device")
-            raise error
-        return execute(sql, params, many, context)
-
-    return refuse
+_NO_PAGE_MORE, _ANY_SIZE = "PRAGMA max_page_count = 1", "PRAGMA max_page_count = 1073741823"
 
 
 @pytest.fixture
 def full_database(transactional_db: None) -> Iterator[Callable[[], None]]:
-    """full_database() lets the database grow no more, on no connection, until the test is over."""
-    refuse = _full(wanted=lambda sql: sql.startswith("INSERT"))
+    """full_database() lets the database grow no more, by no connection of any thread, until the test is over."""
+    execute = CursorWrapper.execute
 
-    def limit(connection: Any, **_: Any) -> None:
-        if connection.vendor == "sqlite":
-            with connection.cursor() as cursor:
-                # A bound below what there is means: not one page more.
-                cursor.execute("PRAGMA max_page_count = 1")
-        else:
-            connection.execute_wrappers.append(refuse)
+    def execute_when_full(self: Any, sql: str, params: Any = None) -> Any:
+        if self.db.vendor == "sqlite":
+            self.cursor.execute(_NO_PAGE_MORE)
+            try:
+                return execute(self, sql, params)
+            finally:
+                # The connection outlives the test.
+                self.cursor.connection.execute(_ANY_SIZE)
+        if sql.startswith("INSERT"):
+            # A full disk is an error of the statement that meets it; nothing else can fill PostgreSQL's by hand.
+            raise OperationalError("could not extend file: No space left on device") from DiskFull()
+        return execute(self, sql, params)
 
     def fill() -> None:
         if connection.vendor == "sqlite":
             with connection.cursor() as cursor:
                 # Rows of earlier tests left room behind that would be used first.
                 cursor.execute("VACUUM")
-                cursor.execute("PRAGMA freelist_count")
-                assert cursor.fetchone() == (0,)
-        limit(connection)
-        connection_created.connect(limit)
+        patch.setattr(CursorWrapper, "execute", execute_when_full)
 
-    yield fill
-    connection_created.disconnect(limit)
-    if refuse in connection.execute_wrappers:
-        connection.execute_wrappers.remove(refuse)
-    connection.close()
+    with pytest.MonkeyPatch.context() as patch:
+        yield fill
 
 
 def test_c5_a_full_database_refuses_with_a_503_and_leaves_nothing_half_done(

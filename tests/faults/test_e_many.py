@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import os
 import threading
-import time
 import uuid
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -65,15 +64,14 @@ class Instant:
 
 @dataclass
 class Longest:
-    """The longest transaction there was: seconds of this process's work in it, and statements."""
+    """How many transactions there were, and the most statements that one of them took."""
 
-    seconds: float = 0.0
     statement_count: int = 0
     transaction_count: int = 0
     _local: threading.local = field(default_factory=threading.local)
 
     def enter(self) -> None:
-        self._local.started_at, self._local.count = time.thread_time(), 0
+        self._local.count = 0
 
     def count(self, execute: Callable[..., Any], sql: str, params: Any, many: bool, context: Any) -> Any:
         self._local.count = getattr(self._local, "count", 0) + 1
@@ -81,13 +79,12 @@ class Longest:
 
     def leave(self) -> None:
         self.transaction_count += 1
-        self.seconds = max(self.seconds, time.thread_time() - self._local.started_at)
         self.statement_count = max(self.statement_count, self._local.count)
 
 
 @pytest.fixture
 def longest(monkeypatch: pytest.MonkeyPatch) -> Iterator[Longest]:
-    """Watches the outermost transaction of every thread. Time is the thread's own, so that a busy machine is no fault."""
+    """Watches the outermost transaction of every thread."""
     found = Longest()
     enter, leave = Atomic.__enter__, Atomic.__exit__
 
@@ -149,7 +146,6 @@ def test_e8_thousands_of_images_of_which_some_fail(
     _prove(start, total=WAVES * cap)
     print(longest)
     assert longest.transaction_count > 0
-    assert longest.seconds < 1.0, longest
     assert longest.statement_count < 100, longest
 
 
@@ -166,7 +162,6 @@ def test_e8_a_thousand_images_of_one_request(
     _prove(start, total=1000)
     print(longest)
     assert longest.transaction_count > 0
-    assert longest.seconds < 1.0, longest
     assert longest.statement_count < 300, longest
 
 
