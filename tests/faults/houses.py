@@ -83,6 +83,8 @@ def grown_up_environment(
         REDIS_URL=redis_server.url(1),
         CELERY_BROKER_URL=redis_server.url(0),
         NBP_SERVE_ARGUMENTS="--no-worker",
+        # A proxy in between reads the statements.
+        NBP_PREPARE_STATEMENTS="false" if database_port else "true",
     )
 
 
