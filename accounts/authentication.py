@@ -10,13 +10,16 @@ from datetime import datetime, timedelta
 from django.conf import settings
 from django.db.models import Q
 
+from accounts.compiled import CompiledSelect
 from accounts.keys import ParsedKey, hash_secret, parse
 from accounts.models import Account, ApiKey, User
 from accounts.transactions import write_transaction
 
 _DUMMY_HASH = "0" * 64
 _LAST_USED_GRAIN = timedelta(minutes=1)
-_KEYS = ApiKey.objects.select_related("account")
+_keys = CompiledSelect(
+    lambda key_ids, modes: ApiKey.objects.select_related("account").filter(key_id__in=key_ids, mode__in=modes)
+)
 
 
 class AuthenticationFailed(Exception):
@@ -67,7 +70,7 @@ def authenticate(raw: str, *, address: str, now: datetime) -> Requester:
 def _find(parsed: ParsedKey | None) -> ApiKey | None:
     if parsed is None:
         return None
-    api_key = next(iter(_KEYS.filter(key_id=parsed.key_id, mode=parsed.mode)[:1]), None)
+    api_key = next(iter(_keys([parsed.key_id], [parsed.mode])), None)
     # The comparison happens for unknown ids too, so that time does not tell them from wrong secrets.
     is_right = hmac.compare_digest(hash_secret(parsed.secret), api_key.key_hash if api_key else _DUMMY_HASH)
     return api_key if is_right else None

@@ -8,8 +8,9 @@ from datetime import datetime
 
 from django.db.models import F
 
+from accounts.compiled import CompiledSelect
 from accounts.ledger.models import Entry, Lot, LotUse
-from accounts.row_updates import update_each
+from accounts.row_writes import insert_each, update_each
 
 
 def make(entry: Entry, *, kind: str, expires_at: datetime | None = None) -> Lot:
@@ -26,16 +27,22 @@ def make(entry: Entry, *, kind: str, expires_at: datetime | None = None) -> Lot:
     )
 
 
+_usable = CompiledSelect(
+    lambda wallets: Lot.objects.filter(wallet_id__in=wallets, remaining_micros__gt=0).order_by(
+        "priority", F("expires_at").asc(nulls_last=True), "id"
+    )
+)
+
+
 def use(entries: Sequence[Entry]) -> None:
     """Use up lots for exactly the amounts of entries that take money out. Their wallets are already locked."""
     usable = defaultdict(list)
-    rows = Lot.objects.filter(wallet_id__in={entry.wallet_id for entry in entries}, remaining_micros__gt=0)
-    for row in rows.order_by("priority", F("expires_at").asc(nulls_last=True), "id") if entries else ():
+    for row in _usable(list({entry.wallet_id for entry in entries})):
         usable[row.wallet_id].append(row)
     uses = [use for entry in entries for use in _used(entry, usable[entry.wallet_id])]
     touched = {use.lot.pk: use.lot for use in uses}
     update_each(Lot, [(pk, {"remaining_micros": lot.remaining_micros}) for pk, lot in sorted(touched.items())])
-    LotUse.objects.bulk_create(uses)
+    insert_each(uses)
 
 
 def _used(entry: Entry, usable: list[Lot]) -> Iterator[LotUse]:

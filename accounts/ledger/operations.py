@@ -12,12 +12,24 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
+from accounts.compiled import CompiledSelect
 from accounts.ledger import budgets, lots
 from accounts.ledger.models import Entry, Hold, Wallet
 from accounts.ledger.postings import KINDS, LOT_MAKERS, LOT_USERS, delta
 from accounts.models import Account, ApiKey
-from accounts.row_updates import update_each
+from accounts.row_writes import insert_each, update_each
 from accounts.transactions import require_transaction
+
+# Always in order of id: so nobody deadlocks.
+_wallets = CompiledSelect(lambda ids: Wallet.objects.select_for_update(no_key=True).filter(pk__in=ids).order_by("pk"))
+_wallets_of = CompiledSelect(
+    lambda accounts, modes: (
+        Wallet.objects.select_for_update(no_key=True).filter(account_id__in=accounts, mode__in=modes).order_by("pk")
+    )
+)
+_holds = CompiledSelect(
+    lambda outputs: Hold.objects.select_for_update(no_key=True).filter(output_id__in=outputs).order_by("pk")
+)
 
 
 class InsufficientFunds(Exception):
@@ -54,7 +66,7 @@ def post(wallet_id: int, postings: Sequence[Posting], *, now: datetime) -> list[
 
 def _locked(wallet_ids: Iterable[int]) -> list[Wallet]:
     """Wallets as they are now, theirs to wait for who come after us. Always in order of id: nobody deadlocks."""
-    return list(Wallet.objects.select_for_update(no_key=True).filter(pk__in=wallet_ids).order_by("pk"))
+    return _wallets(list(wallet_ids))
 
 
 def _post(wallets: Sequence[Wallet], postings: Mapping[int, Sequence[Posting]], *, now: datetime) -> list[Entry]:
@@ -65,7 +77,7 @@ def _post(wallets: Sequence[Wallet], postings: Mapping[int, Sequence[Posting]], 
         Wallet,
         [(each.pk, {name: getattr(each, name) for name in balances}) for each in wallets if each.pk in postings],
     )
-    return Entry.objects.bulk_create(entries)
+    return insert_each(entries)
 
 
 def _moved(wallet: Wallet, postings: Sequence[Posting], now: datetime) -> Iterator[Entry]:
@@ -120,8 +132,7 @@ class HoldBatch:
     def __init__(self, wallets: Iterable[tuple[uuid.UUID, str]]) -> None:
         require_transaction()
         accounts, modes = {each[0] for each in wallets}, {each[1] for each in wallets}
-        rows = Wallet.objects.select_for_update(no_key=True).filter(account_id__in=accounts, mode__in=modes)
-        self._wallets = {(row.account_id, row.mode): row for row in rows.order_by("pk")}
+        self._wallets = {(row.account_id, row.mode): row for row in _wallets_of(list(accounts), list(modes))}
         self._spendable = {
             row.pk: row.available_micros if row.status == "active" else 0 for row in self._wallets.values()
         }
@@ -159,7 +170,7 @@ class HoldBatch:
     def write(self, *, now: datetime) -> None:
         """The holds and their entries."""
         postings: dict[int, list[Posting]] = defaultdict(list)
-        for row in Hold.objects.bulk_create(self._holds):
+        for row in insert_each(self._holds):
             posting = Posting("hold", row.authorized_micros, f"hold:{row.output_id}", hold=row)
             postings[row.wallet_id].append(posting)
         touched = [wallet for wallet in self._wallets.values() if wallet.pk in postings]
@@ -183,7 +194,7 @@ def settle(captured: Mapping[uuid.UUID, int], *, now: datetime) -> dict[uuid.UUI
     is written, if one of them was settled before. Locks go holds, wallets, budgets, each in order of id.
     """
     require_transaction()
-    rows = list(Hold.objects.select_for_update(no_key=True).filter(output_id__in=captured).order_by("pk"))
+    rows = _holds(list(captured))
     if len(rows) < len(captured) or any(row.state != "open" for row in rows):
         raise HoldNotOpen(f"A hold is missing or not open among those of {list(captured)[:5]}.")
     update_each(Hold, [(row.pk, _end_of(row, captured[row.output_id], now)) for row in rows])

@@ -6,6 +6,7 @@ from django.conf import settings
 from django.db import transaction
 from django.db.models.signals import post_delete, post_save
 
+from accounts.compiled import CompiledSelect
 from accounts.remembered import Remembered
 from generation.channels.adapter import Adapter, Credentials
 from generation.channels.adapters.gemini import GeminiAdapter
@@ -46,9 +47,16 @@ def upstream_model_of(channel: Channel, image_model: str, default: str) -> str:
     return str(channel.upstream_models.get(image_model, default))
 
 
+_open = CompiledSelect(
+    lambda modes: Channel.objects.filter(mode__in=modes, is_enabled=True, disabled_reason="").order_by(
+        "priority", "name"
+    )
+)
+
+
 def candidates(mode: str, image_model: str) -> list[Channel]:
     """Channels that are configured, enabled and ready for a mode and model, in order of priority."""
-    rows = Channel.objects.filter(mode=mode, is_enabled=True, disabled_reason="").order_by("priority", "name")
+    rows = _open([mode])
     return [row for row in rows if is_ready(row) and (not row.only_models or image_model in row.only_models)]
 
 

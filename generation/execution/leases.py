@@ -19,7 +19,9 @@ from django.db import DatabaseError, connection
 from django.db.models import F
 from django.db.models.functions import Coalesce, Now
 
+from accounts.compiled import CompiledSelect
 from accounts.group_commit import GroupCommit
+from accounts.row_writes import insert_each
 from accounts.transactions import repeatable, require_transaction, write_transaction
 from generation import settlement
 from generation.models import Attempt, Generation, Output, State
@@ -53,16 +55,31 @@ class Claim:
     output: Output
 
 
+_due = CompiledSelect(
+    lambda ids: (
+        Output.objects.select_related("generation__price", "generation__image_model")
+        .filter(pk__in=ids, state=State.QUEUED, next_run_at__lte=Now())
+        .select_for_update(of=("self",), no_key=True, skip_locked=True)
+        .order_by("pk")
+    )
+)
+_leased = CompiledSelect(
+    lambda ids: (
+        Output.objects.select_for_update(no_key=True)
+        .filter(pk__in=ids, state=State.LEASED, lease_until__gt=Now())
+        .order_by("pk")
+        .values_list("pk", "lease_number")
+    )
+)
+
+
 @repeatable
 def claim_many(output_ids: Sequence[uuid.UUID]) -> list[Claim | None]:
     """Take queued outputs that are due. None for one that somebody else has, or that has ended, or is asked twice."""
-    rows = Output.objects.select_related("generation__price", "generation__image_model")
-    due = rows.filter(pk__in=set(output_ids), state=State.QUEUED, next_run_at__lte=Now())
     with write_transaction():
         if connection.vendor == "postgresql":
             _need_not_last()
-        locked = due.select_for_update(of=("self",), no_key=True, skip_locked=True).order_by("pk")
-        found = {row.pk: row for row in locked}
+        found = {row.pk: row for row in _due(list(set(output_ids)))}
         Output.objects.filter(pk__in=found).update(
             state=State.LEASED,
             lease_number=F("lease_number") + 1,
@@ -87,10 +104,7 @@ def _claimed(output: Output | None) -> Claim | None:
 def send_many(sendings: Sequence[tuple[Lease, Attempt]]) -> list[bool]:
     """The fence: attempt rows and the state `sent`, together, before any byte leaves. False: do not call."""
     with write_transaction():
-        leased = Output.objects.select_for_update(no_key=True).filter(
-            pk__in=[lease.output_id for lease, _ in sendings], state=State.LEASED, lease_until__gt=Now()
-        )
-        held = set(leased.order_by("pk").values_list("pk", "lease_number"))
+        held = set(_leased([lease.output_id for lease, _ in sendings]))
         passed = [attempt for lease, attempt in sendings if (lease.output_id, lease.number) in held]
         Output.objects.filter(pk__in=[each.output_id for each in passed]).update(
             state=State.SENT, lease_until=_lease_end()
@@ -98,7 +112,7 @@ def send_many(sendings: Sequence[tuple[Lease, Attempt]]) -> list[bool]:
         for attempt in passed:
             # A number given in a transaction that was undone may be somebody else's by now.
             attempt.pk = None
-        Attempt.objects.bulk_create(passed)
+        insert_each(passed)
         generations = {each.output.generation_id for each in passed if each.output.generation.status == "queued"}
         Generation.objects.filter(pk__in=generations, status="queued").update(status="running")
     return [(lease.output_id, lease.number) in held for lease, _ in sendings]

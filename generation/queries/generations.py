@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from django.db.models import Count
 
 from accounts.authentication import Requester
+from accounts.compiled import CompiledSelect
 from accounts.identifiers import parse_public_id
 from generation.contract import Refusal
 from generation.models import Generation, Media, State
@@ -36,10 +37,14 @@ def progress(generation_ids: Sequence[uuid.UUID]) -> dict[uuid.UUID, tuple[str, 
     return {row_id: (status, open_count, attempts) for row_id, status, open_count, attempts in rows}
 
 
+_finished = CompiledSelect(
+    lambda ids: Generation.objects.filter(pk__in=ids, finished_at__isnull=False).values_list("pk", flat=True)
+)
+
+
 def finished(generation_ids: Sequence[uuid.UUID]) -> list[uuid.UUID]:
     """Which of these have ended, in one query."""
-    rows = Generation.objects.filter(pk__in=generation_ids, finished_at__isnull=False)
-    return list(rows.values_list("pk", flat=True))
+    return _finished(generation_ids)
 
 
 def media_of(requester: Requester, output_id: str) -> Media:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -11,6 +10,7 @@ from typing import Any
 from django.db.models import QuerySet
 
 from accounts.authentication import Requester
+from accounts.compiled import CompiledSelect
 from accounts.identifiers import parse_public_id, public_id
 from generation.contract import Outcome, OutputOutcome, Refusal, Source, Usage
 from generation.media import StoredFile
@@ -43,10 +43,14 @@ _OUTPUT_COLUMNS = (
 )
 
 
-@functools.cache
-def _output_rows() -> QuerySet[Output, Any]:
-    """Kept, because putting the query together takes as long as asking it."""
-    return Output.objects.order_by("index", "attempts__number").values_list(*_OUTPUT_COLUMNS, named=True)
+_output_rows = CompiledSelect(
+    lambda generations: (
+        Output.objects.filter(generation_id__in=generations)
+        .order_by("index", "attempts__number")
+        .values_list(*_OUTPUT_COLUMNS, named=True)
+    )
+)
+_generations = CompiledSelect(lambda ids: Generation.objects.filter(pk__in=ids))
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +74,7 @@ def reading(generation_id: uuid.UUID) -> Reading:
 
 def readings(generation_ids: Sequence[uuid.UUID]) -> dict[uuid.UUID, Reading]:
     """Many generations in two statements, by id; what does not exist is left out."""
-    return {each.generation_id: each for each in _readings(list(Generation.objects.filter(pk__in=generation_ids)))}
+    return {each.generation_id: each for each in _readings(_generations(generation_ids))}
 
 
 def reading_of(requester: Requester, generation_id: str) -> Reading:
@@ -120,7 +124,7 @@ def _readings(generations: Sequence[Generation]) -> list[Reading]:
     if not generations:
         return []
     by_output: dict[uuid.UUID, list[Any]] = {}
-    for row in _output_rows().filter(generation_id__in=[row.pk for row in generations]):
+    for row in _output_rows([row.pk for row in generations]):
         by_output.setdefault(row.id, []).append(row)
     by_generation: dict[uuid.UUID, list[list[Any]]] = {}
     for found in by_output.values():

@@ -10,6 +10,7 @@ from datetime import datetime
 
 from django.db import connection, transaction
 
+from accounts.compiled import CompiledSelect
 from generation import measurements, wakeups
 from generation.models import Attempt, Generation
 
@@ -35,6 +36,9 @@ WHERE id = %(id)s
 """
 
 
+_ended = CompiledSelect(lambda ids: Generation.objects.filter(pk__in=ids, open_count=0).values_list("pk", flat=True))
+
+
 def finish(changes: Sequence[Change], *, now: datetime) -> None:
     """Count ended outputs; the last one of a generation ends it and rings. Generations in order: nobody deadlocks."""
     if not changes:
@@ -56,8 +60,7 @@ def finish(changes: Sequence[Change], *, now: datetime) -> None:
     ]
     with connection.cursor() as cursor:
         cursor.executemany(_COUNT, values)
-    ended = Generation.objects.filter(pk__in=by_generation, open_count=0).values_list("pk", flat=True)
-    rung = [str(pk) for pk in ended]
+    rung = [str(pk) for pk in _ended(list(by_generation))]
     # Whatever becomes of the ring, the settlement is committed and must not look as if it had failed.
     transaction.on_commit(lambda: wakeups.ring_many(rung), robust=True)
 

@@ -10,15 +10,21 @@ from datetime import datetime
 from typing import Any
 
 from accounts import crash_points
+from accounts.compiled import CompiledSelect
 from accounts.ledger import operations
 from accounts.ledger.models import Entry
-from accounts.row_updates import update_each
+from accounts.row_writes import insert_each, update_each
 from accounts.transactions import repeatable, write_transaction
 from generation import catalog, decoding, measurements, pricing
 from generation.contract import Usage
 from generation.models import Attempt, Charge, Media, Output, Price, State
 from generation.settlement.counts import Change, finish, measure_attempt
 
+_outputs = CompiledSelect(
+    lambda ids: (
+        Output.objects.select_for_update(no_key=True).filter(pk__in=ids).order_by("pk").values_list("pk", "state")
+    )
+)
 BEFORE_RECEIVED = (State.QUEUED, State.LEASED, State.SENT)
 
 
@@ -83,7 +89,7 @@ def deliver(deliveries: Sequence[Delivery]) -> list[bool]:
         entries = _take(won, now=deliveries[0].at)
         _end_outputs(won)
         _keep_images(won)
-        Charge.objects.bulk_create(_charge(each, entries.get(each.row.pk)) for each in won)
+        insert_each(_charge(each, entries.get(each.row.pk)) for each in won)
         changes = [Change(each.row.generation_id, succeeded=1, price_micros=each.price_micros) for each in won]
         finish(changes, now=deliveries[0].at)
         crash_points.reached("settle.settling")
@@ -115,9 +121,8 @@ def _lock(deliveries: Sequence[Delivery]) -> list[int]:
     first: dict[uuid.UUID, Delivery] = {}
     for each in deliveries:
         first.setdefault(each.media.output_id, each)
-    rows = Output.objects.select_for_update(no_key=True).filter(pk__in=first).order_by("pk")
     found = []
-    for pk, state in rows.values_list("pk", "state"):
+    for pk, state in _outputs(list(first)):
         first[pk].media.output.state = state
         if first[pk].is_deliverable:
             found.append(first[pk].media.attempt_id)
@@ -160,7 +165,7 @@ def _keep_images(sales: Sequence[_Sale]) -> None:
     for image in images:
         # A number given in a transaction that was undone may be somebody else's by now.
         image.pk = None
-    Media.objects.bulk_create(images)
+    insert_each(images)
 
 
 def _charge(sale: _Sale, entry: Entry | None) -> Charge:

@@ -9,22 +9,31 @@ from collections.abc import Sequence
 from django.conf import settings
 from django.db.models import Count
 
+from accounts.compiled import CompiledSelect
 from accounts.models import Account, ApiKey
 from generation.contract import Refusal
 from generation.models import LIVE_STATES, Generation, Output
+
+_caps = CompiledSelect(lambda accounts: Account.objects.only("queue_cap", "running_cap").filter(pk__in=accounts))
+_unfinished = CompiledSelect(
+    lambda accounts: (
+        Output.objects.filter(account_id__in=accounts, state__in=LIVE_STATES)
+        .order_by()
+        .values_list("account_id", "api_key_id")
+        .annotate(Count("id"))
+    )
+)
 
 
 class Load:
     """The unfinished outputs of the accounts of some requests, with those that were added since."""
 
     def __init__(self, generations: Sequence[Generation]) -> None:
-        accounts = {each.account_id for each in generations}
-        rows = Account.objects.only("queue_cap", "running_cap").filter(pk__in=accounts)
-        self._accounts = {row.pk: row for row in rows}
+        accounts = list({each.account_id for each in generations})
+        self._accounts = {row.pk: row for row in _caps(accounts)}
         self._by_account: Counter[uuid.UUID] = Counter()
         self._by_key: Counter[uuid.UUID | None] = Counter()
-        live = Output.objects.filter(account_id__in=accounts, state__in=LIVE_STATES).order_by()
-        for account_id, key_id, count in live.values_list("account_id", "api_key_id").annotate(Count("id")):
+        for account_id, key_id, count in _unfinished(accounts):
             self._by_account[account_id] += count
             self._by_key[key_id] += count
 

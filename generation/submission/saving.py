@@ -15,6 +15,7 @@ from accounts.group_commit import GroupCommit
 from accounts.ledger import operations
 from accounts.ledger.budgets import BudgetExceeded
 from accounts.money import usd
+from accounts.row_writes import insert_each
 from accounts.transactions import repeatable, write_transaction
 from generation.contract import Refusal
 from generation.models import Generation, IdempotencyKey, Output, Reference
@@ -129,10 +130,10 @@ class _Batch:
 
     def write(self, *, now: datetime) -> None:
         drafts = [draft for draft, _ in self._kept]
-        Generation.objects.bulk_create(draft.generation for draft in drafts)
-        IdempotencyKey.objects.bulk_create(_key_row(draft) for draft in drafts if draft.idempotency_key)
-        Output.objects.bulk_create(output for _, outputs in self._kept for output in outputs)
-        Reference.objects.bulk_create(reference for draft in drafts for reference in draft.references)
+        insert_each(draft.generation for draft in drafts)
+        insert_each(_key_row(draft) for draft in drafts if draft.idempotency_key)
+        insert_each(output for _, outputs in self._kept for output in outputs)
+        insert_each(reference for draft in drafts for reference in draft.references)
         self._holds.write(now=now)
 
 
