@@ -15,6 +15,8 @@ import pytest
 import time_machine
 from django.db.models.functions import Now
 
+from accounts.compiled import CompiledSelect
+
 START = datetime(2026, 11, 20, 12, tzinfo=UTC)
 PACKAGES = ("accounts", "generation", "nbp_site")
 
@@ -46,6 +48,7 @@ class Clock:
         with time_machine.travel(self.now, tick=False) as self._traveller, pytest.MonkeyPatch.context() as patch:
             patch.setattr(Now, "as_sqlite", self._sqlite_now)
             patch.setattr(Now, "as_postgresql", self._postgresql_now)
+            patch.setattr(CompiledSelect, "__call__", _compiled_anew(CompiledSelect.__call__))
             yield
         self._traveller = None
 
@@ -55,6 +58,19 @@ class Clock:
 
     def _postgresql_now(self, *_: object, **__: object) -> tuple[str, list[object]]:
         return f"'{self.now.isoformat()}'::timestamptz", []
+
+
+def _compiled_anew(call: Callable[..., list[Any]]) -> Callable[..., list[Any]]:
+    """The time stands in the statement here, so none may be kept."""
+
+    def call_anew(self: CompiledSelect[Any], *lists: Any) -> list[Any]:
+        self._kept.clear()
+        try:
+            return call(self, *lists)
+        finally:
+            self._kept.clear()
+
+    return call_anew
 
 
 class _Stand:

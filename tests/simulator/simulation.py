@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import random
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -106,7 +107,7 @@ def _end_heartbeat() -> None:
     """An earlier test's heartbeat, still waiting for its next beat, would end the one of a simulated process."""
     thread = leases.HEARTBEAT._thread
     leases.stop_heartbeat()
-    if thread is not None:
+    if isinstance(thread, threading.Thread):
         thread.join(10)
 
 
