@@ -4,7 +4,7 @@ most of these take in the database.
 
 from __future__ import annotations
 
-import random
+import itertools
 import uuid
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -23,6 +23,7 @@ from django.db.models.sql.compiler import SQLCompiler
 from django.db.models.utils import create_namedtuple_class
 
 R = TypeVar("R")
+_numbers = itertools.count(2**30)
 
 
 class CompiledSelect(Generic[R]):
@@ -74,17 +75,20 @@ def _compile(build: Callable[..., QuerySet[Any, Any]], lists: Sequence[Sequence[
     except EmptyResultSet:
         return None
     known = {value: (which, index) for which, each in enumerate(made_up) for index, value in enumerate(each)}
+    wanted = set(known.values())
     known |= {value.hex: place for value, place in known.items() if isinstance(value, uuid.UUID)}
     places = [(place, *known[value]) for place, value in enumerate(parameters) if value in known]
-    assert {place[1:] for place in places} == set(known.values()), f"a value is lost on its way into {sql}"
+    assert {place[1:] for place in places} == wanted, f"a value is lost on its way into {sql}"
     is_hex = not connection.features.has_native_uuid_field
     return _Statement(sql, tuple(parameters), places, is_hex, _reader(queryset, compiler))
 
 
 def _made_up(value: Any) -> Any:
+    """Another value of the same type that is met nowhere else: by it the place of the real one is found."""
     if isinstance(value, uuid.UUID):
         return uuid.uuid4()
-    return random.randrange(2**30, 2**31) if isinstance(value, int) else uuid.uuid4().hex[:8]
+    number = next(_numbers)
+    return number if isinstance(value, int) else f"made up {number}"
 
 
 def _reader(queryset: QuerySet[Any, Any], compiler: SQLCompiler) -> Callable[[Sequence[Sequence[Any]]], list[Any]]:

@@ -48,9 +48,10 @@ def _insert_batch(start: str, fields: Sequence[Field[Any, Any]], key: str, rows:
         places.append(f"({', '.join(row_places)})")
     with connection.cursor() as cursor:
         cursor.execute(start + ", ".join(places) + (f" RETURNING {key}" if key else ""), values)
-        made = cursor.fetchall() if key else [(row.pk,) for row in rows]
-    for row, (pk,) in zip(rows, made, strict=True):
-        row.pk = pk
+        if key:
+            for row, made in zip(rows, cursor.fetchall(), strict=True):
+                row.pk = made[0]
+    for row in rows:
         row._state.adding, row._state.db = False, connection.alias
 
 

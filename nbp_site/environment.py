@@ -107,8 +107,7 @@ def database_settings() -> dict[str, object]:
     settings["CONN_HEALTH_CHECKS"] = False
     settings["OPTIONS"] = {
         "pool": {"min_size": 2, "max_size": env.int("NBP_DATABASE_POOL", default=20), "timeout": 20},
-        # Parameters travel beside the statement, and the database keeps the plans of statements that come again: a
-        # third less of its time for a generation.
+        # Parameters travel beside the statement, and the database keeps the plans of statements that come again.
         "server_side_binding": True,
         "prepare_threshold": 5 if env.bool("NBP_PREPARE_STATEMENTS", default=True) else None,
         # A silent network or a frozen process must not hold a thread or a row for good.

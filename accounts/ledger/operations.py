@@ -20,14 +20,14 @@ from accounts.models import Account, ApiKey
 from accounts.row_writes import insert_each, update_each
 from accounts.transactions import require_transaction
 
-# Always in order of id: so nobody deadlocks.
-_wallets = CompiledSelect(lambda ids: Wallet.objects.select_for_update(no_key=True).filter(pk__in=ids).order_by("pk"))
-_wallets_of = CompiledSelect(
+# Rows as they are now, theirs to wait for who come after us. Always in order of id: nobody deadlocks.
+_locked = CompiledSelect(lambda ids: Wallet.objects.select_for_update(no_key=True).filter(pk__in=ids).order_by("pk"))
+_locked_of = CompiledSelect(
     lambda accounts, modes: (
         Wallet.objects.select_for_update(no_key=True).filter(account_id__in=accounts, mode__in=modes).order_by("pk")
     )
 )
-_holds = CompiledSelect(
+_locked_holds = CompiledSelect(
     lambda outputs: Hold.objects.select_for_update(no_key=True).filter(output_id__in=outputs).order_by("pk")
 )
 
@@ -62,11 +62,6 @@ def post(wallet_id: int, postings: Sequence[Posting], *, now: datetime) -> list[
     """Move money of one wallet, in order. Raises InsufficientFunds, and writes nothing, if it cannot cover it."""
     require_transaction()
     return _post(_locked([wallet_id]), {wallet_id: postings}, now=now)
-
-
-def _locked(wallet_ids: Iterable[int]) -> list[Wallet]:
-    """Wallets as they are now, theirs to wait for who come after us. Always in order of id: nobody deadlocks."""
-    return _wallets(list(wallet_ids))
 
 
 def _post(wallets: Sequence[Wallet], postings: Mapping[int, Sequence[Posting]], *, now: datetime) -> list[Entry]:
@@ -132,7 +127,7 @@ class HoldBatch:
     def __init__(self, wallets: Iterable[tuple[uuid.UUID, str]]) -> None:
         require_transaction()
         accounts, modes = {each[0] for each in wallets}, {each[1] for each in wallets}
-        self._wallets = {(row.account_id, row.mode): row for row in _wallets_of(list(accounts), list(modes))}
+        self._wallets = {(row.account_id, row.mode): row for row in _locked_of(list(accounts), list(modes))}
         self._spendable = {
             row.pk: row.available_micros if row.status == "active" else 0 for row in self._wallets.values()
         }
@@ -194,14 +189,14 @@ def settle(captured: Mapping[uuid.UUID, int], *, now: datetime) -> dict[uuid.UUI
     is written, if one of them was settled before. Locks go holds, wallets, budgets, each in order of id.
     """
     require_transaction()
-    rows = _holds(list(captured))
+    rows = _locked_holds(list(captured))
     if len(rows) < len(captured) or any(row.state != "open" for row in rows):
         raise HoldNotOpen(f"A hold is missing or not open among those of {list(captured)[:5]}.")
     update_each(Hold, [(row.pk, _end_of(row, captured[row.output_id], now)) for row in rows])
     postings: dict[int, list[Posting]] = defaultdict(list)
     for row in rows:
         postings[row.wallet_id].extend(_postings_of(row, captured[row.output_id]))
-    entries = _post(_locked(postings), postings, now=now)
+    entries = _post(_locked(list(postings)), postings, now=now)
     budgets.settle({row.budget_period_id: _spent(rows, captured, row.budget_period_id) for row in rows})
     lots.use([entry for entry in entries if entry.kind == "capture"])
     outputs = {row.pk: row.output_id for row in rows}
