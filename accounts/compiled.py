@@ -1,4 +1,4 @@
-"""SELECTs of the hot path, compiled to SQL once. Django compiles a query anew for every use, which takes longer than
+"""Queries of the hot path, compiled to SQL once. Django compiles a query anew for every use, which takes longer than
 most of these take in the database.
 """
 

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import base64
+import hashlib
+import hmac
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from datetime import datetime
 from typing import Any, cast
 
 from django.conf import settings
@@ -13,7 +16,7 @@ from generation import media
 from generation.channels import registry
 from generation.channels.models import Channel
 from generation.contract import Call, ImageFile, Part, Role, Turn
-from generation.models import Generation, Media, Output, Reference
+from generation.models import Attempt, Generation, Media, Output, Reference
 
 
 def pack_parts(parts: tuple[Part, ...]) -> list[dict[str, str]]:
@@ -33,31 +36,71 @@ def _unpack_parts(parts: list[dict[str, Any]]) -> tuple[Part, ...]:
 def call_for(output: Output, channel: Channel, *, attempt_number: int) -> Iterator[Call]:
     """The call, with its images as files that exist inside the block."""
     generation = output.generation
-    upstream_model = registry.upstream_model_of(
-        channel, generation.image_model_id, generation.image_model.upstream_model
-    )
     with ExitStack() as files:
         history = tuple(_turns(generation, files))
         references = _references(generation, files)
-        if history and not _is_portable(history, str(channel.pk), upstream_model):
-            # Signatures belong to the channel and model that made them; elsewhere the last image goes as a reference.
-            references, history = (history[-1].image, *references), ()
-        yield Call(
-            upstream_model=upstream_model,
-            prompt=generation.prompt,
-            aspect_ratio=generation.aspect_ratio,
-            image_size=generation.image_size,
-            spool=media.spool_directory(),
-            image_sizes_selectable=generation.image_model.are_sizes_selectable,
-            references=references,
-            history=history,
-            search_grounding=generation.is_grounded,
-            thinking_level=generation.thinking_level or None,
-            seed=None if generation.seed is None else generation.seed + output.index,
-            attempt_number=attempt_number,
-            deadline_seconds=settings.NBP_CALL_DEADLINE_SECONDS,
-            index=output.index,
-        )
+        yield _call(output, channel, attempt_number, references, history)
+
+
+def needs_files(generation: Generation) -> bool:
+    """Whether images have to be fetched before the call can be made."""
+    return bool(generation.input_image_count or generation.previous_output_id)
+
+
+def call_without_files(output: Output, channel: Channel, *, attempt_number: int) -> Call:
+    """The call of an output that needs none."""
+    return _call(output, channel, attempt_number, (), ())
+
+
+def _call(
+    output: Output,
+    channel: Channel,
+    attempt_number: int,
+    references: tuple[ImageFile, ...],
+    history: tuple[Turn, ...],
+) -> Call:
+    generation = output.generation
+    upstream_model = registry.upstream_model_of(
+        channel, generation.image_model_id, generation.image_model.upstream_model
+    )
+    if history and not _is_portable(history, str(channel.pk), upstream_model):
+        # Signatures belong to the channel and model that made them; elsewhere the last image goes as a reference.
+        references, history = (history[-1].image, *references), ()
+    return Call(
+        upstream_model=upstream_model,
+        prompt=generation.prompt,
+        aspect_ratio=generation.aspect_ratio,
+        image_size=generation.image_size,
+        spool=media.spool_directory(),
+        image_sizes_selectable=generation.image_model.are_sizes_selectable,
+        references=references,
+        history=history,
+        search_grounding=generation.is_grounded,
+        thinking_level=generation.thinking_level or None,
+        seed=None if generation.seed is None else generation.seed + output.index,
+        attempt_number=attempt_number,
+        deadline_seconds=settings.NBP_CALL_DEADLINE_SECONDS,
+        index=output.index,
+    )
+
+
+def attempt_for(output: Output, channel: Channel, call: Call, *, lease_number: int, now: datetime) -> Attempt:
+    """The row that says the call is going out."""
+    return Attempt(
+        output=output,
+        number=call.attempt_number,
+        channel=channel,
+        lease_number=lease_number,
+        upstream_model=call.upstream_model,
+        prompt_hash=_prompt_hash(output),
+        started_at=now,
+    )
+
+
+def _prompt_hash(output: Output) -> str:
+    """A keyed hash: equal prompts of one account can be recognized, no prompt can be guessed from it."""
+    text = f"{output.account_id}|{output.generation.prompt}"
+    return hmac.new(settings.NBP_KEY_PEPPER.encode(), text.encode(), hashlib.sha256).hexdigest()
 
 
 def _is_portable(history: tuple[Turn, ...], channel_id: str, upstream_model: str) -> bool:

@@ -1,16 +1,19 @@
-"""Takes outputs and says which channel each is called on now; several at once."""
+"""Takes outputs and says which channel each is called on now; several at once, in one transaction."""
 
 from __future__ import annotations
 
 import uuid
 from collections import Counter, defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
+from accounts.transactions import repeatable, write_transaction
 from generation.channels import registry, routing
 from generation.channels.models import Channel
-from generation.execution.leases import Claim, Lease, claim_many
+from generation.contract import Call
+from generation.execution.calls import attempt_for, call_without_files, needs_files
+from generation.execution.leases import Lease, claim, claim_and_send, lease_of, lock_due
 from generation.models import Attempt, Output
 
 
@@ -24,35 +27,60 @@ class Road:
 
 
 @dataclass(frozen=True, slots=True)
+class Sending:
+    """A call that passed the fence with its attempt."""
+
+    call: Call
+    attempt: Attempt
+
+
+@dataclass(frozen=True, slots=True)
 class Taken:
-    """An output that is ours to run, and the road it takes."""
+    """An output that is ours to run, and the road it takes. Without `sending`, its call is still to be put together."""
 
     lease: Lease
     output: Output
     road: Road
+    sending: Sending | None
 
 
 # Channel and status of an output's earlier attempts.
 _Attempts = list[tuple[uuid.UUID, str]]
 
 
+@repeatable
 def take_each(output_ids: Sequence[uuid.UUID], *, now: datetime) -> list[Taken | None]:
-    """Claim outputs that are due and choose their roads; None for one that somebody else has, or that has ended.
+    """Claim outputs that are due and choose their roads. What needs nothing fetched passes the fence as well.
 
-    One claim for all, one look at the channels of each mode and model, one at earlier attempts.
+    None for an output that somebody else has, that has ended, or that is asked for twice.
     """
-    claims = claim_many(output_ids)
-    outputs = [claim.output for claim in claims if claim]
+    with write_transaction():
+        found = lock_due(output_ids)
+        taken = {each.output.pk: each for each in _on_their_roads(found.values(), now)}
+        claim([each.lease.output_id for each in taken.values() if not each.sending])
+        claim_and_send([each.sending.attempt for each in taken.values() if each.sending])
+    return [taken.pop(output_id, None) for output_id in output_ids]
+
+
+def _on_their_roads(outputs: Iterable[Output], now: datetime) -> list[Taken]:
+    """One look at the channels of each mode and model, one at earlier attempts."""
     kinds = {(output.mode, output.generation.image_model_id) for output in outputs}
     channels = {kind: registry.candidates(*kind) for kind in kinds}
-    attempts = _earlier_attempts([claim.output.pk for claim in claims if claim and claim.lease.number > 1])
-
-    def taken(claim: Claim) -> Taken:
-        output = claim.output
+    attempts = _earlier_attempts([output.pk for output in outputs if output.lease_number])
+    taken = []
+    for output in outputs:
         own = channels[output.mode, output.generation.image_model_id]
-        return Taken(claim.lease, output, _road(own, attempts.get(output.pk, []), now))
+        road = _road(own, attempts.get(output.pk, []), now)
+        taken.append(Taken(lease_of(output), output, road, _sending(output, road, now)))
+    return taken
 
-    return [taken(claim) if claim else None for claim in claims]
+
+def _sending(output: Output, road: Road, now: datetime) -> Sending | None:
+    if road.channel is None or needs_files(output.generation):
+        return None
+    call = call_without_files(output, road.channel, attempt_number=road.attempt_number)
+    attempt = attempt_for(output, road.channel, call, lease_number=lease_of(output).number, now=now)
+    return Sending(call, attempt)
 
 
 def _earlier_attempts(output_ids: Sequence[uuid.UUID]) -> Mapping[uuid.UUID, _Attempts]:

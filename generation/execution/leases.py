@@ -1,7 +1,8 @@
 """Claims with leases, and the fence before any byte goes out. All times here are the database's clock.
 
-A lease is extended by this process's heartbeat while the work is in hand. A worker that slept past its lease finds the
-fence closed. Claims of several threads are one transaction, and so are their fences.
+A call that needs nothing fetched first is claimed and passes the fence in one transaction. Any other is claimed, and
+passes the fence when it is put together: a worker that slept past its lease meanwhile finds it closed. A lease is
+extended by this process's heartbeat while the work is in hand.
 """
 
 from __future__ import annotations
@@ -47,14 +48,6 @@ def forgotten_after() -> timedelta:
     return timedelta(seconds=settings.NBP_CALL_DEADLINE_SECONDS + 2 * settings.NBP_LEASE_SECONDS)
 
 
-@dataclass(frozen=True, slots=True)
-class Claim:
-    """A lease, and the output as it was when it was taken, with generation, price and image model."""
-
-    lease: Lease
-    output: Output
-
-
 _due = CompiledSelect(
     lambda ids: (
         Output.objects.select_related("generation__price", "generation__image_model")
@@ -73,31 +66,55 @@ _leased = CompiledSelect(
 )
 
 
+def lock_due(output_ids: Sequence[uuid.UUID]) -> dict[uuid.UUID, Output]:
+    """Of these outputs those that are due and in nobody's hands, with generation, price and image model, locked."""
+    require_transaction()
+    return {row.pk: row for row in _due(list(set(output_ids)))}
+
+
+def lease_of(output: Output) -> Lease:
+    """The lease that `claim` and `claim_and_send` give on an output that was locked for them."""
+    return Lease(output.pk, output.lease_number + 1)
+
+
 @repeatable
-def claim_many(output_ids: Sequence[uuid.UUID]) -> list[Claim | None]:
-    """Take queued outputs that are due. None for one that somebody else has, or that has ended, or is asked twice."""
+def claim_alone(output_id: uuid.UUID) -> Lease | None:
+    """Claim one output and nothing else. None if it is not due, or in somebody's hands."""
     with write_transaction():
-        if connection.vendor == "postgresql":
-            _need_not_last()
-        found = {row.pk: row for row in _due(list(set(output_ids)))}
-        Output.objects.filter(pk__in=found).update(
-            state=State.LEASED,
-            lease_number=F("lease_number") + 1,
-            lease_owner=OWNER,
-            lease_until=_lease_end(),
-            started_at=Coalesce("started_at", Now()),
-        )
-    return [_claimed(found.pop(output_id, None)) for output_id in output_ids]
+        found = lock_due([output_id])
+        claim(list(found))
+    return lease_of(found[output_id]) if found else None
 
 
-def _need_not_last() -> None:
-    """A claim that a power cut undoes is harmless, as nothing was sent; the commit of the fence makes it last."""
-    with connection.cursor() as cursor:
-        cursor.execute("SET LOCAL synchronous_commit TO OFF")
+def claim(output_ids: Sequence[uuid.UUID]) -> None:
+    """Lease outputs that are locked."""
+    _lease(output_ids, State.LEASED)
 
 
-def _claimed(output: Output | None) -> Claim | None:
-    return Claim(Lease(output.pk, output.lease_number + 1), output) if output else None
+def claim_and_send(attempts: Sequence[Attempt]) -> None:
+    """Lease outputs that are locked and let them pass the fence at once."""
+    _lease([each.output_id for each in attempts], State.SENT)
+    _write_sent(attempts)
+
+
+def _lease(output_ids: Sequence[uuid.UUID], state: State) -> None:
+    require_transaction()
+    Output.objects.filter(pk__in=output_ids).update(
+        state=state,
+        lease_number=F("lease_number") + 1,
+        lease_owner=OWNER,
+        lease_until=_lease_end(),
+        started_at=Coalesce("started_at", Now()),
+    )
+
+
+def _write_sent(attempts: Sequence[Attempt]) -> None:
+    for attempt in attempts:
+        # A number given in a transaction that was undone may be somebody else's by now.
+        attempt.pk = None
+    insert_each(attempts)
+    generations = {each.output.generation_id for each in attempts if each.output.generation.status == "queued"}
+    Generation.objects.filter(pk__in=generations, status="queued").update(status="running")
 
 
 @repeatable
@@ -109,12 +126,7 @@ def send_many(sendings: Sequence[tuple[Lease, Attempt]]) -> list[bool]:
         Output.objects.filter(pk__in=[each.output_id for each in passed]).update(
             state=State.SENT, lease_until=_lease_end()
         )
-        for attempt in passed:
-            # A number given in a transaction that was undone may be somebody else's by now.
-            attempt.pk = None
-        insert_each(passed)
-        generations = {each.output.generation_id for each in passed if each.output.generation.status == "queued"}
-        Generation.objects.filter(pk__in=generations, status="queued").update(status="running")
+        _write_sent(passed)
     return [(lease.output_id, lease.number) in held for lease, _ in sendings]
 
 

@@ -5,14 +5,11 @@ The database connection is given back before the call: nobody waits for a strang
 
 from __future__ import annotations
 
-import hashlib
-import hmac
 import logging
 import uuid
 from collections.abc import Sequence
 from datetime import UTC, datetime
 
-from django.conf import settings
 from django.db import InterfaceError, OperationalError, connection
 
 from accounts import crash_points, request_context
@@ -25,11 +22,11 @@ from generation.channels.models import Channel
 from generation.contract import Answer, Call, ChannelError
 from generation.egress import loop
 from generation.execution import choosing, results
-from generation.execution.calls import call_for
-from generation.execution.choosing import Taken
+from generation.execution.calls import attempt_for, call_for
+from generation.execution.choosing import Sending, Taken
 from generation.execution.dispatch import due
-from generation.execution.leases import HEARTBEAT, Lease, requeue, send
-from generation.models import Attempt, Output
+from generation.execution.leases import HEARTBEAT, Lease, claim_alone, requeue, send
+from generation.models import Output
 
 logger = logging.getLogger(__name__)
 _LOOP_MARGIN_SECONDS = 10.0
@@ -41,13 +38,14 @@ UNAVAILABLE = (
 
 def run(output_id: uuid.UUID) -> list[uuid.UUID]:
     """Run an output if it is due and nobody else has it. Answers the account's outputs to nudge next."""
-    taken = _TAKEN.do(output_id)
+    taken = _take(output_id)
     if taken is None:
         return []
     lease = taken.lease
     HEARTBEAT.hold(lease)
     try:
-        crash_points.reached("run.claimed")
+        if taken.sending is None:
+            crash_points.reached("run.claimed")
         return _run(taken)
     except (OperationalError, InterfaceError):
         # The sweeper finds the output when its lease has ended, and the database may be back by then.
@@ -55,7 +53,7 @@ def run(output_id: uuid.UUID) -> list[uuid.UUID]:
     except Exception:
         logger.exception("output %s cannot be run", output_id)
         # Once something was sent, the attempt is unknown and the sweeper's; before that, the output ends here for free.
-        results.give_up(lease.output_id, lease_number=lease.number, now=_now())
+        results.give_up(output_id, lease_number=lease.number, now=_now())
         return []
     finally:
         HEARTBEAT.drop(lease)
@@ -63,6 +61,20 @@ def run(output_id: uuid.UUID) -> list[uuid.UUID]:
 
 def _now() -> datetime:
     return datetime.now(UTC)
+
+
+def _take(output_id: uuid.UUID) -> Taken | None:
+    try:
+        return _TAKEN.do(output_id)
+    except (OperationalError, InterfaceError):
+        raise
+    except Exception:
+        logger.exception("output %s cannot be taken", output_id)
+        # It is still queued, and the same fault would come with every nudge.
+        lease = claim_alone(output_id)
+        if lease is not None:
+            results.give_up(output_id, lease_number=lease.number, now=_now())
+        return None
 
 
 def _take_each(output_ids: Sequence[uuid.UUID]) -> list[Taken | None]:
@@ -74,13 +86,22 @@ _TAKEN = GroupCommit(_take_each)
 
 def _run(taken: Taken) -> list[uuid.UUID]:
     output, road = taken.output, taken.road
-    if road.channel is None:
+    request_context.note(generation=output.generation.public_id, attempt=str(road.attempt_number))
+    if taken.sending is not None:
+        _attempt(taken.lease, taken.sending)
+    elif road.channel is None:
         _wait_or_fail(taken.lease, road.wait_until)
     else:
-        request_context.note(generation=output.generation.public_id, attempt=str(road.attempt_number))
-        with call_for(output, road.channel, attempt_number=road.attempt_number) as call:
-            _attempt(taken.lease, output, road.channel, call)
+        _put_together(taken.lease, output, road.channel, road.attempt_number)
     return due(output.account_id)
+
+
+def _put_together(lease: Lease, output: Output, channel: Channel, attempt_number: int) -> None:
+    """Fetch what the call needs, which takes as long as it takes, and pass the fence if the lease still holds."""
+    with call_for(output, channel, attempt_number=attempt_number) as call:
+        attempt = attempt_for(output, channel, call, lease_number=lease.number, now=_now())
+        if send(lease, attempt):
+            _attempt(lease, Sending(call, attempt))
 
 
 @repeatable
@@ -96,28 +117,12 @@ def _wait_or_fail(lease: Lease, wait_until: datetime | None) -> None:
             )
 
 
-def _prompt_hash(output: Output) -> str:
-    """A keyed hash: equal prompts of one account can be recognized, no prompt can be guessed from it."""
-    text = f"{output.account_id}|{output.generation.prompt}"
-    return hmac.new(settings.NBP_KEY_PEPPER.encode(), text.encode(), hashlib.sha256).hexdigest()
-
-
-def _attempt(lease: Lease, output: Output, channel: Channel, call: Call) -> None:
-    attempt = Attempt(
-        output=output,
-        number=call.attempt_number,
-        channel=channel,
-        lease_number=lease.number,
-        upstream_model=call.upstream_model,
-        prompt_hash=_prompt_hash(output),
-        started_at=_now(),
-    )
-    if not send(lease, attempt):
-        return
+def _attempt(lease: Lease, sending: Sending) -> None:
+    call, attempt = sending.call, sending.attempt
     crash_points.reached("run.sent")
     answer: Answer | None = None
     try:
-        answer = _call(channel, call)
+        answer = _call(attempt.channel, call)
         results.answered(lease, attempt, answer, now=_now())
     except ChannelError as error:
         results.errored(lease, attempt, error, now=_now())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import contextlib
 import signal
 import subprocess
@@ -14,6 +15,7 @@ from typing import Any, Self
 
 import httpx2
 
+from tests import images
 from tests.faults.crashing import VARIABLES
 from tests.faults.raw_rows import RawRows, files_below
 from tests.live.conftest import ROOT, Service
@@ -78,15 +80,22 @@ class Site(Service):
         """Stored files that no row knows of."""
         return files_below(self.media) - self.rows.stored_names()
 
-    def ask_for(self, prompt: str, *, key: str = "", wait: int = 0, **fields: Any) -> httpx2.Response:
-        """Ask for one live picture of the smallest size."""
+    def ask_for(
+        self, prompt: str, *, key: str = "", wait: int = 0, has_reference: bool = False, **fields: Any
+    ) -> httpx2.Response:
+        """Ask for one live picture of the smallest size.
+
+        With a reference, the output is claimed in a transaction of its own, before the reference is fetched.
+        """
+        if has_reference:
+            fields["references"] = [{"data": base64.b64encode(images.png()).decode()}]
         headers = {"idempotency-key": key} if key else {}
         return self.create(prompt, mode="live", wait=wait, headers=headers, image_size="1K", **fields)
 
     def accepted(self, prompt: str, **options: Any) -> str:
         """The id of a prompt that must be accepted."""
         answer = self.ask_for(prompt, **options)
-        assert answer.status_code in (200, 202), answer.text
+        assert answer.status_code in (200, 202), f"{answer.text}\n{self.log[-3000:]}"
         return str(answer.json()["id"])
 
     def ended(self, generation_id: str, *, seconds: float = 90) -> dict[str, Any]:

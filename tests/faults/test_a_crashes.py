@@ -31,7 +31,7 @@ class Expected:
     """What a crash at one point leads to: the attempts of the output, and how many of them reached the upstream.
 
     `is_accepted`: the request is in the database when the process dies. `stray_count`: images in storage that no row
-    will ever know of, at most. `faults`: what else must go wrong for the road to come by there.
+    will ever know of, at most. `faults` and `has_reference`: what else it takes for the road to come by there.
     """
 
     attempts: tuple[str, ...]
@@ -39,12 +39,13 @@ class Expected:
     is_accepted: bool = True
     stray_count: int = 0
     faults: tuple[tuple[str, str], ...] = ()
+    has_reference: bool = False
 
 
 EXPECTED = {
     "accept.saving": Expected(ONCE, 1, is_accepted=False),
     "accept.saved": Expected(ONCE, 1),
-    "run.claimed": Expected(ONCE, 1),
+    "run.claimed": Expected(ONCE, 1, has_reference=True),
     # Nobody can know that no byte has left: the attempt counts as one that may have.
     "run.sent": Expected(AGAIN, 1),
     "call.answering": Expected(AGAIN, 2),
@@ -60,10 +61,10 @@ def test_a1_to_a9_every_crash_point_is_tried() -> None:
     assert set(EXPECTED) == set(crash_points.NAMES)
 
 
-def _ask(site: Any, prompt: str) -> str | None:
+def _ask(site: Any, prompt: str, **options: Any) -> str | None:
     """The id of an accepted prompt; None where the service died before it could answer."""
     try:
-        return str(site.accepted(prompt, key=prompt))
+        return str(site.accepted(prompt, key=prompt, **options))
     except httpx2.TransportError:
         return None
 
@@ -75,12 +76,12 @@ def test_a1_to_a9_a_process_that_dies_there_leaves_one_image_charged_once(house:
     gemini.script.append(Fault("jpeg"))
     victim = house.start(FAULT_CRASH_AT=point, **dict(expected.faults))
     strays, count = house.site.strays(), house.site.rows.count("generation_generation")
-    answered = _ask(house.site, prompt)
+    answered = _ask(house.site, prompt, has_reference=expected.has_reference)
     assert is_dead_by_kill(victim), house.site.log
     assert house.site.rows.count("generation_generation") - count == expected.is_accepted
     house.start()
     # A client that heard nothing sends the same request again: it is a repetition, or it was never there.
-    generation = house.site.accepted(prompt, key=prompt)
+    generation = house.site.accepted(prompt, key=prompt, has_reference=expected.has_reference)
     assert answered in (None, generation)
     assert house.site.ended(generation)["status"] == "succeeded"
     assert house.site.rows.of(generation) == Facts("succeeded", "", expected.attempts, 1, 1, 1, "captured", 1)

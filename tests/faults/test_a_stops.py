@@ -121,7 +121,10 @@ def test_a12_a_process_that_sleeps_past_its_lease_starts_no_call_and_charges_not
     gemini.script.append(Fault("jpeg"))
     gemini.fault_for = lambda _: None if is_late else Fault(latency_seconds=20)
     zombie = house.start(FAULT_FREEZE_AT=point)
-    with in_background(lambda: house.site.accepted(prompt, key=prompt, wait=60)) as answers:
+    has_reference = point == "run.claimed"
+    with in_background(
+        lambda: house.site.accepted(prompt, key=prompt, wait=60, has_reference=has_reference)
+    ) as answers:
         until(lambda: is_frozen(zombie), what="it sleeps")
         house.second()
         if is_late:

@@ -24,8 +24,9 @@ from accounts.models import Account, ApiKey, User
 from accounts.transactions import write_transaction
 from generation import execution, submission, tasks
 from generation.channels.models import Channel
-from generation.contract import GenerationRequest, Refusal
+from generation.contract import GenerationRequest, ReferenceInput, Refusal
 from generation.models import LIVE_STATES, Generation, ImageModel, Output, Price
+from tests import images
 from tests.faults.pictures import Picture
 from tests.faults.upstreams import OK, PRICE_MICROS, START_MICROS, Upstream
 
@@ -89,7 +90,7 @@ def test_e5_a_cancellation_at_any_place_of_the_road_has_one_outcome(
         submission.cancel(upstream.person.requester("live"), Generation.objects.get().public_id, now=datetime.now(UTC))
 
     with _when_it_comes_to(point, cancel):
-        made = upstream.make()
+        made = upstream.make(references=(ReferenceInput(data=images.png()),) if point == "run.claimed" else ())
     found = rows(made)
     if point in ("accept.saved", "run.claimed"):
         assert (found, upstream.hits) == (_canceled([]), 0)

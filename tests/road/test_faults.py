@@ -17,7 +17,7 @@ from accounts.ledger.models import Entry, Hold
 from accounts.transactions import write_transaction
 from generation import execution, settlement, submission, tasks
 from generation.contract import Answer, ChannelError, GenerationRequest
-from generation.execution import leases, receiving, results, road
+from generation.execution import choosing, leases, receiving, results, road
 from generation.models import Attempt, Charge, Generation, Media, Output
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("audited")]
@@ -57,7 +57,7 @@ def test_an_ancient_or_unknown_nudge_is_a_no_op(alice: Any, queue: Any) -> None:
 
 def test_a_worker_that_dies_before_sending_costs_nothing(alice: Any, queue: Any) -> None:
     output = _accept(alice)
-    assert leases.claim_many([output.pk]) != [None]
+    _claim(output)
     tasks.sweep()
     output.refresh_from_db()
     assert output.state == "leased"
@@ -68,9 +68,9 @@ def test_a_worker_that_dies_before_sending_costs_nothing(alice: Any, queue: Any)
 
 
 def _claim(output: Output) -> leases.Lease:
-    (claimed,) = leases.claim_many([output.pk])
-    assert claimed is not None
-    return claimed.lease
+    lease = leases.claim_alone(output.pk)
+    assert lease is not None
+    return lease
 
 
 def _send(output: Output) -> tuple[leases.Lease, Attempt]:
@@ -393,15 +393,18 @@ def test_a_size_the_operator_takes_away_still_settles_what_is_out(alice: Any, qu
     assert output.state == "succeeded"
 
 
+@pytest.mark.parametrize("needs_files", [True, False])
 def test_a_fault_before_sending_ends_the_output_instead_of_looping(
-    alice: Any, queue: Any, monkeypatch: pytest.MonkeyPatch
+    alice: Any, queue: Any, monkeypatch: pytest.MonkeyPatch, needs_files: bool
 ) -> None:
+    monkeypatch.setattr(choosing, "needs_files", lambda _: needs_files)
+    place = (road, "send") if needs_files else (choosing, "claim_and_send")
     output = _accept(alice)
 
     def fault(*args: object, **kwargs: object) -> None:
         raise DataError("value too long")
 
-    monkeypatch.setattr(road, "send", fault)
+    monkeypatch.setattr(*place, fault)
     queue.run()
     output.refresh_from_db()
     assert (output.state, output.error_code, Hold.objects.get().state) == ("failed", "internal_error", "released")
@@ -411,7 +414,7 @@ def test_what_strands_again_and_again_ends_for_free(alice: Any, queue: Any) -> N
     output = _accept(alice)
     for _ in range(5):
         Output.objects.filter(pk=output.pk).update(next_run_at=Now())
-        assert leases.claim_many([output.pk]) != [None]
+        _claim(output)
         _expire(output)
         tasks.sweep()
     output.refresh_from_db()

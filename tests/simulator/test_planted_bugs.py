@@ -15,7 +15,7 @@ from accounts.ledger import operations
 from accounts.ledger.models import Entry, Hold
 from accounts.transactions import write_transaction
 from generation import settlement
-from generation.execution import leases
+from generation.execution import choosing, leases
 from generation.models import Attempt, Output, State
 from tests.simulator.machine import Odds
 from tests.simulator.report import SimulationFailed
@@ -71,6 +71,8 @@ def test_a_missing_fence_is_caught(simulated: Simulation, monkeypatch: pytest.Mo
         return [True] * len(sendings)
 
     monkeypatch.setattr(leases._FENCE, "_work", send_unfenced)
+    # The fence stands alone only where images are fetched first: here, all calls take that way.
+    monkeypatch.setattr(choosing, "needs_files", lambda _: True)
     _first_caught(simulated, within=60, by="went out")
 
 
