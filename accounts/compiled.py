@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import itertools
 import uuid
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
@@ -19,6 +19,7 @@ from django.db.models.query import (
     NamedValuesListIterable,
     get_related_populators,
 )
+from django.db.models.sql import UpdateQuery
 from django.db.models.sql.compiler import SQLCompiler
 from django.db.models.utils import create_namedtuple_class
 
@@ -45,13 +46,28 @@ class CompiledSelect(Generic[R]):
         statement = self._kept[shape]
         if statement is None:
             return []
-        parameters = list(statement.parameters)
-        for place, which, index in statement.places:
-            value = lists[which][index]
-            parameters[place] = value.hex if statement.is_hex and isinstance(value, uuid.UUID) else value
         with connection.cursor() as cursor:
-            cursor.execute(statement.sql, parameters)
+            cursor.execute(statement.sql, statement.filled(lists))
             return statement.read(cursor.fetchall())
+
+
+class CompiledUpdate:
+    """The same for an UPDATE: `build` answers a query and the fields to set. Called, answers how many rows it met."""
+
+    def __init__(self, build: Callable[..., tuple[QuerySet[Any, Any], Mapping[str, Any]]]) -> None:
+        self._build = build
+        self._kept: dict[tuple[Any, ...], _Statement | None] = {}
+
+    def __call__(self, *lists: Sequence[Any]) -> int:
+        shape = (connection.vendor, *(len(each) for each in lists))
+        if shape not in self._kept:
+            self._kept[shape] = _compile_update(self._build, lists)
+        statement = self._kept[shape]
+        if statement is None:
+            return 0
+        with connection.cursor() as cursor:
+            cursor.execute(statement.sql, statement.filled(lists))
+            return int(cursor.rowcount)
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,12 +80,36 @@ class _Statement:
     is_hex: bool
     read: Callable[[Sequence[Sequence[Any]]], list[Any]]
 
+    def filled(self, lists: Sequence[Sequence[Any]]) -> list[Any]:
+        """The parameters, with the values of these lists in their places."""
+        parameters = list(self.parameters)
+        for place, which, index in self.places:
+            value = lists[which][index]
+            parameters[place] = value.hex if self.is_hex and isinstance(value, uuid.UUID) else value
+        return parameters
+
 
 def _compile(build: Callable[..., QuerySet[Any, Any]], lists: Sequence[Sequence[Any]]) -> _Statement | None:
     """None for a query that can find nothing."""
     made_up = [[_made_up(value) for value in each] for each in lists]
     queryset = build(*made_up)
     compiler = queryset.query.get_compiler(using=queryset.db)
+    return _statement(compiler, made_up, lambda: _reader(queryset, compiler))
+
+
+def _compile_update(
+    build: Callable[..., tuple[QuerySet[Any, Any], Mapping[str, Any]]], lists: Sequence[Sequence[Any]]
+) -> _Statement | None:
+    made_up = [[_made_up(value) for value in each] for each in lists]
+    queryset, values = build(*made_up)
+    query = queryset.query.chain(UpdateQuery)
+    query.add_update_values(values)  # type: ignore[attr-defined]
+    return _statement(query.get_compiler(using=queryset.db), made_up, lambda: list)
+
+
+def _statement(
+    compiler: SQLCompiler, made_up: Sequence[Sequence[Any]], reader: Callable[[], Callable[..., list[Any]]]
+) -> _Statement | None:
     try:
         sql, parameters = compiler.as_sql()
     except EmptyResultSet:
@@ -80,7 +120,7 @@ def _compile(build: Callable[..., QuerySet[Any, Any]], lists: Sequence[Sequence[
     places = [(place, *known[value]) for place, value in enumerate(parameters) if value in known]
     assert {place[1:] for place in places} == wanted, f"a value is lost on its way into {sql}"
     is_hex = not connection.features.has_native_uuid_field
-    return _Statement(sql, tuple(parameters), places, is_hex, _reader(queryset, compiler))
+    return _Statement(sql, tuple(parameters), places, is_hex, reader())
 
 
 def _made_up(value: Any) -> Any:

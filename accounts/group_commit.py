@@ -19,9 +19,11 @@ R = TypeVar("R")
 
 
 _LINGER_SECONDS = 0.01
-# Who comes within this time of the one before may be one of many; to linger in vain is tried again only after a while.
+# Who comes within this time of the one before may be one of many. To linger in vain is tried again only after a while,
+# and each time after a longer one: a client that asks again as soon as it is answered is no crowd.
 _CLOSE_SECONDS = 0.03
 _TRY_AGAIN_SECONDS = 0.3
+_MAX_TRY_AGAIN_SECONDS = 10.0
 
 
 class _Place(Generic[T, R]):
@@ -56,6 +58,7 @@ class GroupCommit(Generic[T, R]):
         self._is_busy = False
         self._led_at = 0.0
         self._alone_at = 0.0
+        self._try_again_seconds = _TRY_AGAIN_SECONDS
         self._mutex = threading.Lock()
 
     def do(self, item: T) -> R:
@@ -71,12 +74,13 @@ class GroupCommit(Generic[T, R]):
         return place.outcome()
 
     def _lead(self) -> None:
-        if self._is_worth_lingering(time.monotonic()):
+        lingers = self._is_worth_lingering(time.monotonic())
+        if lingers:
             time.sleep(_LINGER_SECONDS)
         with self._mutex:
             group = self._waiting[: self._max_size]
             del self._waiting[: self._max_size]
-        self._learn(len(group) > 1, time.monotonic())
+        self._learn(len(group) > 1, lingers, time.monotonic())
         try:
             self._work_off(group)
         finally:
@@ -86,12 +90,15 @@ class GroupCommit(Generic[T, R]):
                 place.awake.set()
 
     def _is_worth_lingering(self, now: float) -> bool:
-        is_close = now - self._led_at < _CLOSE_SECONDS and now - self._alone_at > _TRY_AGAIN_SECONDS
+        is_close = now - self._led_at < _CLOSE_SECONDS and now - self._alone_at > self._try_again_seconds
         return self._is_busy or is_close
 
-    def _learn(self, has_company: bool, now: float) -> None:
-        if not has_company and (self._is_busy or now - self._led_at < _CLOSE_SECONDS):
+    def _learn(self, has_company: bool, has_lingered: bool, now: float) -> None:
+        if has_company:
+            self._try_again_seconds = _TRY_AGAIN_SECONDS
+        elif has_lingered:
             self._alone_at = now
+            self._try_again_seconds = min(2 * self._try_again_seconds, _MAX_TRY_AGAIN_SECONDS)
         self._is_busy, self._led_at = has_company, now
 
     def _hand_over(self) -> None:

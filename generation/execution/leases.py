@@ -7,6 +7,7 @@ extended by this process's heartbeat while the work is in hand.
 
 from __future__ import annotations
 
+import functools
 import logging
 import threading
 import time
@@ -20,7 +21,7 @@ from django.db import DatabaseError, connection
 from django.db.models import F
 from django.db.models.functions import Coalesce, Now
 
-from accounts.compiled import CompiledSelect
+from accounts.compiled import CompiledSelect, CompiledUpdate
 from accounts.group_commit import GroupCommit
 from accounts.row_writes import insert_each
 from accounts.transactions import repeatable, require_transaction, write_transaction
@@ -77,6 +78,21 @@ def lease_of(output: Output) -> Lease:
     return Lease(output.pk, output.lease_number + 1)
 
 
+@functools.cache
+def _leasing(lease_seconds: int) -> CompiledUpdate:
+    values = {"lease_number": F("lease_number") + 1, "started_at": Coalesce("started_at", Now())}
+    until = Now() + timedelta(seconds=lease_seconds)
+    return CompiledUpdate(
+        lambda ids, states, owners: (
+            Output.objects.filter(pk__in=ids),
+            {**values, "state": states[0], "lease_owner": owners[0], "lease_until": until},
+        )
+    )
+
+
+_begin = CompiledUpdate(lambda ids: (Generation.objects.filter(pk__in=ids, status="queued"), {"status": "running"}))
+
+
 @repeatable
 def claim_alone(output_id: uuid.UUID) -> Lease | None:
     """Claim one output and nothing else. None if it is not due, or in somebody's hands."""
@@ -99,13 +115,7 @@ def claim_and_send(attempts: Sequence[Attempt]) -> None:
 
 def _lease(output_ids: Sequence[uuid.UUID], state: State) -> None:
     require_transaction()
-    Output.objects.filter(pk__in=output_ids).update(
-        state=state,
-        lease_number=F("lease_number") + 1,
-        lease_owner=OWNER,
-        lease_until=_lease_end(),
-        started_at=Coalesce("started_at", Now()),
-    )
+    _leasing(settings.NBP_LEASE_SECONDS)(output_ids, [state.value], [OWNER])
 
 
 def _write_sent(attempts: Sequence[Attempt]) -> None:
@@ -114,7 +124,7 @@ def _write_sent(attempts: Sequence[Attempt]) -> None:
         attempt.pk = None
     insert_each(attempts)
     generations = {each.output.generation_id for each in attempts if each.output.generation.status == "queued"}
-    Generation.objects.filter(pk__in=generations, status="queued").update(status="running")
+    _begin(list(generations))
 
 
 @repeatable

@@ -8,11 +8,11 @@ from typing import Any
 
 import pytest
 from django.db import connection
-from django.db.models import Count
+from django.db.models import Count, F
 from django.db.models.functions import Now
 from django.test.utils import CaptureQueriesContext
 
-from accounts.compiled import CompiledSelect
+from accounts.compiled import CompiledSelect, CompiledUpdate
 from accounts.ledger.models import Wallet
 from accounts.models import Account, ApiKey
 from accounts.row_writes import insert_each
@@ -130,3 +130,17 @@ def test_more_rows_than_one_statement_takes(alice: Any, queue: Any, monkeypatch:
     assert [(row._state.adding, row._state.db) for row in keys[:2]] == [(False, "default")] * 2
     assert {row.pk for row in keys} == set(IdempotencyKey.objects.values_list("pk", flat=True))
     assert insert_each([]) == []
+
+
+def test_an_update_meets_the_rows_it_is_given_and_writes_what_it_is_given(people: Any) -> None:
+    compiled = CompiledUpdate(
+        lambda ids, names: (Account.objects.filter(pk__in=ids), {"name": names[0], "queue_cap": F("queue_cap") + 1})
+    )
+    Account.objects.update(queue_cap=5)
+    ids = [each.account.pk for each in people]
+    assert compiled(ids[:2], ["first"]) == 2
+    assert compiled(ids[1:3], ["second"]) == 2
+    assert compiled([], ["nobody"]) == 0
+    found = [Account.objects.values_list("name", "queue_cap").get(pk=pk) for pk in ids]
+    assert found[:3] == [("first", 6), ("second", 7), ("second", 6)]
+    assert found[3][1] == 5

@@ -15,7 +15,7 @@ import pytest
 import time_machine
 from django.db.models.functions import Now
 
-from accounts.compiled import CompiledSelect
+from accounts.compiled import CompiledSelect, CompiledUpdate
 
 START = datetime(2026, 11, 20, 12, tzinfo=UTC)
 PACKAGES = ("accounts", "generation", "nbp_site")
@@ -48,7 +48,8 @@ class Clock:
         with time_machine.travel(self.now, tick=False) as self._traveller, pytest.MonkeyPatch.context() as patch:
             patch.setattr(Now, "as_sqlite", self._sqlite_now)
             patch.setattr(Now, "as_postgresql", self._postgresql_now)
-            patch.setattr(CompiledSelect, "__call__", _compiled_anew(CompiledSelect.__call__))
+            for kind in (CompiledSelect, CompiledUpdate):
+                patch.setattr(kind, "__call__", _compiled_anew(kind.__call__))
             yield
         self._traveller = None
 
@@ -60,10 +61,10 @@ class Clock:
         return f"'{self.now.isoformat()}'::timestamptz", []
 
 
-def _compiled_anew(call: Callable[..., list[Any]]) -> Callable[..., list[Any]]:
+def _compiled_anew(call: Callable[..., Any]) -> Callable[..., Any]:
     """The time stands in the statement here, so none may be kept."""
 
-    def call_anew(self: CompiledSelect[Any], *lists: Any) -> list[Any]:
+    def call_anew(self: Any, *lists: Any) -> Any:
         self._kept.clear()
         try:
             return call(self, *lists)

@@ -5,10 +5,12 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Sequence
+from types import SimpleNamespace
 
 import pytest
 from django.db import IntegrityError, OperationalError
 
+from accounts import group_commit
 from accounts.group_commit import GroupCommit
 
 
@@ -114,3 +116,15 @@ def test_many_rounds_of_many_threads(size: int) -> None:
         thread.join(timeout=60)
     assert wrong == []
     assert sorted(number for items in work.groups for number in items) == list(range(600))
+
+
+def test_who_lingers_in_vain_tries_again_after_a_longer_while_each_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    naps: list[float] = []
+    clock = [100.0]
+    monkeypatch.setattr(group_commit, "time", SimpleNamespace(monotonic=lambda: clock[0], sleep=naps.append))
+    group = GroupCommit(Work())
+    for _ in range(2000):
+        group.do(3)
+        clock[0] += 0.02
+    # 40 seconds of one client that asks again at once: after 0.3, 0.6, 1.2, 2.4, 4.8, 9.6, 10 seconds and so on.
+    assert 5 <= len(naps) <= 9
