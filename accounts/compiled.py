@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import itertools
 import uuid
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
@@ -27,7 +28,26 @@ R = TypeVar("R")
 _numbers = itertools.count(2**30)
 
 
-class CompiledSelect(Generic[R]):
+class _Compiled(ABC):
+    """Keeps a statement for each combination of lengths that it was asked with."""
+
+    def __init__(self, build: Callable[..., Any]) -> None:
+        self._build = build
+        self._kept: dict[tuple[Any, ...], _Statement | None] = {}
+
+    def _statement(self, lists: Sequence[Sequence[Any]]) -> _Statement | None:
+        """None for a query that can find nothing."""
+        shape = (connection.vendor, *(len(each) for each in lists))
+        if shape not in self._kept:
+            made_up = [[_made_up(value) for value in each] for each in lists]
+            self._kept[shape] = self._compile(made_up)
+        return self._kept[shape]
+
+    @abstractmethod
+    def _compile(self, made_up: Sequence[Sequence[Any]]) -> _Statement | None: ...
+
+
+class CompiledSelect(_Compiled, Generic[R]):
     """`build` makes a query of models, or of `values_list`, from lists of ids (UUIDs, integers or strings).
 
     Called with such lists, answers the rows. A list's values must go into the query as they are, nothing may depend on
@@ -36,38 +56,41 @@ class CompiledSelect(Generic[R]):
     """
 
     def __init__(self, build: Callable[..., QuerySet[Any, R]]) -> None:
-        self._build = build
-        self._kept: dict[tuple[Any, ...], _Statement | None] = {}
+        super().__init__(build)
 
     def __call__(self, *lists: Sequence[Any]) -> list[R]:
-        shape = (connection.vendor, *(len(each) for each in lists))
-        if shape not in self._kept:
-            self._kept[shape] = _compile(self._build, lists)
-        statement = self._kept[shape]
+        statement = self._statement(lists)
         if statement is None:
             return []
         with connection.cursor() as cursor:
             cursor.execute(statement.sql, statement.filled(lists))
             return statement.read(cursor.fetchall())
 
+    def _compile(self, made_up: Sequence[Sequence[Any]]) -> _Statement | None:
+        queryset = self._build(*made_up)
+        compiler = queryset.query.get_compiler(using=queryset.db)
+        return _statement(compiler, made_up, lambda: _reader(queryset, compiler))
 
-class CompiledUpdate:
+
+class CompiledUpdate(_Compiled):
     """The same for an UPDATE: `build` answers a query and the fields to set. Called, answers how many rows it met."""
 
     def __init__(self, build: Callable[..., tuple[QuerySet[Any, Any], Mapping[str, Any]]]) -> None:
-        self._build = build
-        self._kept: dict[tuple[Any, ...], _Statement | None] = {}
+        super().__init__(build)
 
     def __call__(self, *lists: Sequence[Any]) -> int:
-        shape = (connection.vendor, *(len(each) for each in lists))
-        if shape not in self._kept:
-            self._kept[shape] = _compile_update(self._build, lists)
-        statement = self._kept[shape]
+        statement = self._statement(lists)
         if statement is None:
             return 0
         with connection.cursor() as cursor:
             cursor.execute(statement.sql, statement.filled(lists))
             return int(cursor.rowcount)
+
+    def _compile(self, made_up: Sequence[Sequence[Any]]) -> _Statement | None:
+        queryset, values = self._build(*made_up)
+        query = queryset.query.chain(UpdateQuery)
+        query.add_update_values(values)
+        return _statement(query.get_compiler(using=queryset.db), made_up, lambda: list)
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,24 +110,6 @@ class _Statement:
             value = lists[which][index]
             parameters[place] = value.hex if self.is_hex and isinstance(value, uuid.UUID) else value
         return parameters
-
-
-def _compile(build: Callable[..., QuerySet[Any, Any]], lists: Sequence[Sequence[Any]]) -> _Statement | None:
-    """None for a query that can find nothing."""
-    made_up = [[_made_up(value) for value in each] for each in lists]
-    queryset = build(*made_up)
-    compiler = queryset.query.get_compiler(using=queryset.db)
-    return _statement(compiler, made_up, lambda: _reader(queryset, compiler))
-
-
-def _compile_update(
-    build: Callable[..., tuple[QuerySet[Any, Any], Mapping[str, Any]]], lists: Sequence[Sequence[Any]]
-) -> _Statement | None:
-    made_up = [[_made_up(value) for value in each] for each in lists]
-    queryset, values = build(*made_up)
-    query = queryset.query.chain(UpdateQuery)
-    query.add_update_values(values)  # type: ignore[attr-defined]
-    return _statement(query.get_compiler(using=queryset.db), made_up, lambda: list)
 
 
 def _statement(

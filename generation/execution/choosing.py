@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import uuid
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -62,7 +62,7 @@ def take_each(output_ids: Sequence[uuid.UUID], *, now: datetime) -> list[Taken |
     return [taken.pop(output_id, None) for output_id in output_ids]
 
 
-def _on_their_roads(outputs: Iterable[Output], now: datetime) -> list[Taken]:
+def _on_their_roads(outputs: Collection[Output], now: datetime) -> list[Taken]:
     """One look at the channels of each mode and model, one at earlier attempts."""
     kinds = {(output.mode, output.generation.image_model_id) for output in outputs}
     channels = {kind: registry.candidates(*kind) for kind in kinds}

@@ -34,7 +34,7 @@ def proxy(postgresql: Any) -> Iterator[CommitProxy]:
 
 
 @pytest.fixture(scope="module")
-def proxied(module_gemini: Any, postgresql: Any, redis_server: Any, proxy: CommitProxy) -> Iterator[Any]:
+def proxied_house(module_gemini: Any, postgresql: Any, redis_server: Any, proxy: CommitProxy) -> Iterator[Any]:
     """A service that speaks to its database through the proxy; its rows are read past it."""
     from tests.faults.houses import _house, grown_up_environment
     from tests.faults.processes import GrownUp
@@ -42,6 +42,14 @@ def proxied(module_gemini: Any, postgresql: Any, redis_server: Any, proxy: Commi
     environment = grown_up_environment(module_gemini, postgresql, redis_server, database_port=proxy.port)
     with _house(GrownUp, environment) as house:
         yield house
+
+
+@pytest.fixture
+def proxied(proxied_house: Any) -> Any:
+    """The same, with no connection in its pool that died with a restart of the database: each costs one request."""
+    site = proxied_house.site
+    until(lambda: all(site.ask("GET", "wallet").status_code == 200 for _ in range(25)), what="its pool is whole")
+    return proxied_house
 
 
 @pytest.mark.services
