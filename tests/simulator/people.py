@@ -16,6 +16,7 @@ from tests.simulator.day import IMAGE_PRICE_MICROS
 from tests.simulator.stage import Move, Stage
 from tests.simulator.world import ACCOUNTS, CHANNELS, MODES, Wish
 
+SLOW_PROMPT = "a harbour at night"
 _MAX_REPETITIONS = 5
 
 
@@ -49,7 +50,7 @@ class Clients:
         chosen = public_id("out", dice.choice(earlier)) if earlier else ""
         is_continued = dice.random() < 0.5
         request = GenerationRequest(
-            prompt=dice.choice(("a lighthouse", "a harbour at night")),
+            prompt=dice.choice(("a lighthouse", SLOW_PROMPT)),
             n=dice.choice((1, 1, 2, 4)),
             image_size=dice.choice(("1K", "2K", "4K")),
             previous=chosen if is_continued else "",

@@ -16,10 +16,11 @@ from django.test import override_settings
 from generation import media, tasks
 from generation.channels import registry
 from generation.egress import loop
-from generation.execution import leases
+from generation.execution import choosing, leases
 from tests.simulator import database
 from tests.simulator.clock import Clock, simulated_modules
 from tests.simulator.machine import Odds, SimulatedEvent
+from tests.simulator.people import SLOW_PROMPT
 from tests.simulator.processes import per_process_names, singletons
 from tests.simulator.report import Report
 from tests.simulator.scheduler import Scheduler
@@ -100,6 +101,9 @@ def _surroundings(world: World) -> Iterator[None]:
         patch.setattr(media, "default_storage", world.disk)
         for kind in ("gemini", "sandbox"):
             patch.setitem(registry.ADAPTERS, kind, SimulatedAdapter(kind))
+        # Half of the calls are claimed first and sent later, as if their images had to be fetched in between.
+        needs_files = choosing.needs_files
+        patch.setattr(choosing, "needs_files", lambda row: needs_files(row) or row.prompt == SLOW_PROMPT)
         yield
 
 

@@ -41,17 +41,16 @@ def test_processes_die_at_every_crash_point(simulated: Simulation, point: str) -
 @pytest.mark.timeout(300)
 def test_a_few_dozen_seeds_see_every_misfortune(simulated: Simulation) -> None:
     """Threads meet in one transaction, providers give every answer, clients hear every refusal that is about money."""
-    seen: Counter[str] = Counter()
-    together = 0
-    for seed in range(1000, 1000 + _MANY):
+    wanted = {*ANSWERS, "nobody waited", "insufficient_credit", "budget_exceeded", "pause", "continue", "stall"}
+    wanted |= {"rush", "jump", "lose", "double", "flush", "broker", "kill", "interrupt", "disk", "operator", "cancel"}
+    wanted |= {"ask again", "the connection was lost after the commit", "database is locked", "together"}
+    for seed in range(1000, 1000 + 2 * _MANY):
         report = simulated.run(seed)
-        seen.update(_everything(report))
-        together = max(together, report.most_together)
-    missing = {*ANSWERS, "nobody waited", "insufficient_credit", "budget_exceeded", "pause", "continue", "stall"}
-    missing |= {"rush", "jump", "lose", "double", "flush", "broker", "kill", "interrupt", "disk", "operator", "cancel"}
-    missing |= {"ask again", "the connection was lost after the commit", "database is locked"}
-    assert missing - set(seen) == set()
-    assert together > 1
+        wanted -= set(_everything(report))
+        wanted -= {"together"} if report.most_together > 1 else set()
+        if not wanted:
+            return
+    raise AssertionError(f"never seen: {wanted}")
 
 
 def _everything(report: Report) -> Counter[str]:
