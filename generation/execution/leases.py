@@ -40,8 +40,8 @@ class Lease:
     number: int
 
 
-def _lease_end() -> object:
-    return Now() + timedelta(seconds=settings.NBP_LEASE_SECONDS)
+def _lease_end(lease_seconds: int) -> object:
+    return Now() + timedelta(seconds=lease_seconds)
 
 
 def forgotten_after() -> timedelta:
@@ -80,8 +80,9 @@ def lease_of(output: Output) -> Lease:
 
 @functools.cache
 def _leasing(lease_seconds: int) -> CompiledUpdate:
+    """One statement for each length of a lease, as the length stands in it."""
     values = {"lease_number": F("lease_number") + 1, "started_at": Coalesce("started_at", Now())}
-    until = Now() + timedelta(seconds=lease_seconds)
+    until = _lease_end(lease_seconds)
     return CompiledUpdate(
         lambda ids, states, owners: (
             Output.objects.filter(pk__in=ids),
@@ -134,7 +135,7 @@ def send_many(sendings: Sequence[tuple[Lease, Attempt]]) -> list[bool]:
         held = set(_leased([lease.output_id for lease, _ in sendings]))
         passed = [attempt for lease, attempt in sendings if (lease.output_id, lease.number) in held]
         Output.objects.filter(pk__in=[each.output_id for each in passed]).update(
-            state=State.SENT, lease_until=_lease_end()
+            state=State.SENT, lease_until=_lease_end(settings.NBP_LEASE_SECONDS)
         )
         _write_sent(passed)
     return [(lease.output_id, lease.number) in held for lease, _ in sendings]
@@ -164,7 +165,9 @@ def _extend(output_ids: Sequence[uuid.UUID]) -> None:
     ours = Output.objects.filter(pk__in=output_ids, lease_owner=OWNER, state__in=(State.LEASED, State.SENT))
     with write_transaction():
         free = ours.select_for_update(no_key=True, skip_locked=True).order_by("pk")
-        Output.objects.filter(pk__in=list(free.values_list("pk", flat=True))).update(lease_until=_lease_end())
+        Output.objects.filter(pk__in=list(free.values_list("pk", flat=True))).update(
+            lease_until=_lease_end(settings.NBP_LEASE_SECONDS)
+        )
 
 
 class Heartbeat:
