@@ -14,6 +14,7 @@ from django.conf import settings
 from django.db.models import Min, Q, QuerySet
 from django.db.models.functions import Now
 
+from accounts.compiled import CompiledSelect
 from accounts.group_commit import GroupCommit
 from accounts.models import Account
 from accounts.transactions import repeatable, write_transaction
@@ -34,8 +35,7 @@ def due_each(asked: Sequence[uuid.UUID]) -> list[list[uuid.UUID]]:
     """The same for several who ask at once; of those who ask for one account, the first gets the answer."""
     first = {account_id: place for place, account_id in reversed(list(enumerate(asked)))}
     found: list[list[uuid.UUID]] = [[] for _ in asked]
-    rows = Output.objects.filter(_nudgeable(), account_id__in=first).values_list("account_id", "mode")
-    for account_id, mode in sorted(rows.distinct()):
+    for account_id, mode in sorted(_waiting(list(first))):
         found[first[account_id]] += _take(account_id, mode)
     return found
 
@@ -54,6 +54,13 @@ def due_everywhere() -> list[uuid.UUID]:
 def _nudgeable() -> Q:
     fresh = Q(nudged_at=None) | Q(nudged_at__lt=Now() - NUDGE_PATIENCE)
     return fresh & Q(state=State.QUEUED, next_run_at__lte=Now())
+
+
+_waiting = CompiledSelect(
+    lambda accounts: (
+        Output.objects.filter(_nudgeable(), account_id__in=accounts).values_list("account_id", "mode").distinct()
+    )
+)
 
 
 def _busy(mode: str) -> QuerySet[Output]:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import uuid
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 
 from django.db import connection, transaction
 
@@ -34,6 +35,7 @@ SET open_count = open_count - %(ended)s, succeeded_count = succeeded_count + %(s
              WHEN failed_count + %(failed)s > 0 THEN 'failed' ELSE 'canceled' END
 WHERE id = %(id)s
 """
+_COUNT_ONE = f"{_COUNT} RETURNING open_count"
 
 
 _ended = CompiledSelect(lambda ids: Generation.objects.filter(pk__in=ids, open_count=0).values_list("pk", flat=True))
@@ -58,11 +60,19 @@ def finish(changes: Sequence[Change], *, now: datetime) -> None:
         }
         for generation_id, own in sorted(by_generation.items())
     ]
-    with connection.cursor() as cursor:
-        cursor.executemany(_COUNT, values)
-    rung = [str(pk) for pk in _ended(list(by_generation))]
+    rung = [str(pk) for pk in _counted(values, list(by_generation))]
     # Whatever becomes of the ring, the settlement is committed and must not look as if it had failed.
     transaction.on_commit(lambda: wakeups.ring_many(rung), robust=True)
+
+
+def _counted(values: Sequence[Mapping[str, Any]], generation_ids: Sequence[uuid.UUID]) -> Sequence[uuid.UUID]:
+    """Write the counts; those whose last output has ended. Alone, a generation says so itself."""
+    with connection.cursor() as cursor:
+        if len(values) > 1:
+            cursor.executemany(_COUNT, values)
+            return _ended(generation_ids)
+        cursor.execute(_COUNT_ONE, values[0])
+        return generation_ids if cursor.fetchone() == (0,) else []
 
 
 def measure_attempt(attempt: Attempt, *, result: str, now: datetime, cost_micros: int) -> None:

@@ -1,4 +1,7 @@
-"""Back-pressure: how much of each account and key is unfinished, and what of it may run. Count with wallets locked."""
+"""Back-pressure: how much of each account and key is unfinished, and what of it may run. Count with wallets locked.
+
+The caps are those that were read with the request's key or session.
+"""
 
 from __future__ import annotations
 
@@ -10,11 +13,10 @@ from django.conf import settings
 from django.db.models import Count
 
 from accounts.compiled import CompiledSelect
-from accounts.models import Account, ApiKey
+from accounts.models import ApiKey
 from generation.contract import Refusal
 from generation.models import LIVE_STATES, Generation, Output
 
-_caps = CompiledSelect(lambda accounts: Account.objects.only("queue_cap", "running_cap").filter(pk__in=accounts))
 _unfinished = CompiledSelect(
     lambda accounts: (
         Output.objects.filter(account_id__in=accounts, state__in=LIVE_STATES)
@@ -30,7 +32,6 @@ class Load:
 
     def __init__(self, generations: Sequence[Generation]) -> None:
         accounts = list({each.account_id for each in generations})
-        self._accounts = {row.pk: row for row in _caps(accounts)}
         self._by_account: Counter[uuid.UUID] = Counter()
         self._by_key: Counter[uuid.UUID | None] = Counter()
         for account_id, key_id, count in _unfinished(accounts):
@@ -39,7 +40,7 @@ class Load:
 
     def check(self, generation: Generation, api_key: ApiKey | None) -> None:
         """Raise a Refusal where a request would make a queue longer than its caps."""
-        cap = self._accounts[generation.account_id].queue_cap
+        cap = generation.account.queue_cap
         cap = settings.NBP_ACCOUNT_QUEUE_CAP if cap is None else cap
         if self._by_account[generation.account_id] + generation.n > cap:
             message = f"More than {cap} images of this account are unfinished."
@@ -55,6 +56,6 @@ class Load:
 
     def may_run(self, generation: Generation) -> bool:
         """Whether everything unfinished of the account may run at once; test work shares a cap with all others."""
-        cap = self._accounts[generation.account_id].running_cap
+        cap = generation.account.running_cap
         cap = settings.NBP_ACCOUNT_RUNNING_CAP if cap is None else cap
         return generation.mode == "live" and self._by_account[generation.account_id] <= cap
