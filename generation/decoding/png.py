@@ -84,14 +84,14 @@ class _Chunks:
         while self._left:
             piece = self._exactly(min(self._left, PIECE))
             self._left -= len(piece)
-            self._checksum = zlib.crc32(piece, self._checksum)
+            self._checksum = inflating.crc32(piece, self._checksum)
             yield piece
 
     def _open(self) -> bytes:
         head = self._exactly(8)
         kind = head[4:]
         self.length = self._left = int.from_bytes(head[:4])
-        self._checksum = zlib.crc32(kind)
+        self._checksum = inflating.crc32(kind)
         if self.length > MAX_CHUNK_BYTES or not (kind.isascii() and kind.isalpha()):
             raise Undecodable("The PNG is damaged between two chunks.")
         return kind

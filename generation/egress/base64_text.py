@@ -59,7 +59,8 @@ class Base64Text:
 
     def _decoded(self, characters: bytes) -> bytes:
         is_standard = self._is_standard or b"+" in characters or b"/" in characters
-        is_url_safe = self._is_url_safe or b"-" in characters or b"_" in characters
+        # Once the alphabet is known, decoding refuses the other one's characters.
+        is_url_safe = self._is_url_safe or (not self._is_standard and (b"-" in characters or b"_" in characters))
         if is_standard and is_url_safe:
             raise NotBase64("the text mixes both alphabets")
         try:
