@@ -5,6 +5,7 @@ from __future__ import annotations
 from statistics import median
 from typing import Any
 
+from benchmarks.bare_work import bare_ms
 from benchmarks.installation import Installation, all_good
 from benchmarks.processes import CpuWatch
 from benchmarks.upstream import Upstream
@@ -23,6 +24,7 @@ def measure() -> dict[str, Any]:
         for name, (size_bytes, count) in _SIZES.items():
             upstream.restart(size_bytes=size_bytes)
             figures[name] = _of_size(service, size_bytes, count, is_base64=is_base64)
+            figures[name]["bare_work_ms"] = bare_ms(size_bytes)
         return figures | {"open_holds": service.settle(), "audit": service.audit()}
 
 

@@ -29,7 +29,9 @@ def replaced(text: str, results: Mapping[str, Any]) -> str:
     """The document with the table of these results between its marks."""
     before, _, rest = text.partition(BEGIN)
     _, _, after = rest.partition(END)
-    return "\n".join([before + BEGIN, "", *table(results), "", *machines(results), "", END + after])
+    return "\n".join(
+        [before + BEGIN, "", *table(results), "", *bare_work(results), *machines(results), "", END + after]
+    )
 
 
 def table(results: Mapping[str, Any]) -> Iterator[str]:
@@ -70,6 +72,14 @@ def _bounds(row: Row, name: str) -> str:
 
 def _bound(figure: Figure, bound: float) -> str:
     return f"{'>=' if figure.is_least else '<='} {bound:g}{f' {figure.unit}' if figure.unit else ''}"
+
+
+def bare_work(results: Mapping[str, Any]) -> Iterator[str]:
+    """How much of the CPU is the image's own, whoever carries it."""
+    for size in ("50 KB", "8 MB"):
+        milliseconds = results.get("cpu", {}).get("figures", {}).get(size, {}).get("bare_work_ms")
+        if milliseconds is not None:
+            yield f"The bare steps of carrying one image of {size}, in one process, took {milliseconds:g} ms of CPU."
 
 
 def machines(results: Mapping[str, Any]) -> Iterator[str]:
