@@ -130,9 +130,9 @@ def _statement(
 
 def _made_up(value: Any) -> Any:
     """Another value of the same type that is met nowhere else: by it the place of the real one is found."""
-    if isinstance(value, uuid.UUID):
-        return uuid.uuid4()
     number = next(_numbers)
+    if isinstance(value, uuid.UUID):
+        return uuid.UUID(int=number)
     return number if isinstance(value, int) else f"made up {number}"
 
 

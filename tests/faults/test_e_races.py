@@ -25,6 +25,7 @@ from accounts.transactions import write_transaction
 from generation import execution, submission, tasks
 from generation.channels.models import Channel
 from generation.contract import GenerationRequest, ReferenceInput, Refusal
+from generation.execution import leases
 from generation.models import LIVE_STATES, Generation, ImageModel, Output, Price
 from tests import images
 from tests.faults.pictures import Picture
@@ -133,6 +134,61 @@ def test_e5_a_cancellation_that_races_workers_has_one_outcome_for_each_output(
         assert found.wallet == (start - sold_count * PRICE_MICROS, 0)
     assert faults == []
     assert upstream.hits == sold_count
+
+
+needs_row_locks = pytest.mark.skipif(
+    connection.vendor == "sqlite", reason="needs locks of single rows, PostgreSQL: make test-services"
+)
+
+
+@needs_row_locks
+def test_e5_a_cancellation_locks_outputs_in_their_order_so_that_two_do_not_deadlock(upstream: Upstream) -> None:
+    requester, made = upstream.person.requester("live"), upstream.ask(n=4)
+    public_id = Generation.objects.get(pk=made).public_id
+    outputs = list(Output.objects.filter(generation=made).order_by("pk").values_list("pk", flat=True))
+    for place, pk in enumerate(reversed(outputs)):
+        # By their numbers, which have an index, they stand in another order than by their ids.
+        Output.objects.filter(pk=pk).update(index=10 + place)
+    faults: list[BaseException] = []
+    with write_transaction():
+        Output.objects.select_for_update().get(pk=outputs[0])
+        thread = _in_thread(lambda: submission.cancel(requester, public_id, now=datetime.now(UTC)), faults)
+        time.sleep(1.0)
+        assert thread.is_alive()
+        # It waits for the first and holds none of the others.
+        assert len(Output.objects.select_for_update(nowait=True).filter(pk__in=outputs[1:])) == 3
+    thread.join(30)
+    assert set(Output.objects.filter(generation=made).values_list("state", flat=True)) == {"canceled"}
+    assert faults == []
+
+
+@needs_row_locks
+def test_a_heartbeat_does_not_wait_for_a_row_that_is_being_written(upstream: Upstream) -> None:
+    outputs = list(Output.objects.filter(generation=upstream.ask(n=2)).order_by("pk"))
+    for output in outputs:
+        assert leases.claim_alone(output.pk)
+    Output.objects.update(lease_until=Now())
+    locked, may_end = threading.Event(), threading.Event()
+
+    def write() -> None:
+        with write_transaction():
+            Output.objects.select_for_update().get(pk=outputs[0].pk)
+            locked.set()
+            may_end.wait(10)
+
+    faults: list[BaseException] = []
+    thread = _in_thread(write, faults)
+    assert locked.wait(10)
+    try:
+        with connection.cursor() as cursor:
+            cursor.execute("SET lock_timeout = '1s'")
+        leases._extend([each.pk for each in outputs])
+    finally:
+        may_end.set()
+        thread.join(10)
+        connection.close()
+    extended = Output.objects.filter(lease_until__gt=Now() + timedelta(seconds=1)).values_list("pk", flat=True)
+    assert (list(extended), faults) == ([outputs[1].pk], [])
 
 
 def test_e5_two_answers_for_one_output_that_are_settled_together_are_one_charge(

@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 import time_machine
+from django.db import connection
 from django.db.models.functions import Now
 
 from accounts.compiled import CompiledSelect, CompiledUpdate
@@ -46,32 +47,43 @@ class Clock:
     def running(self) -> Iterator[None]:
         """`datetime.now`, `time.time` and the database's `Now()` are this clock inside the block."""
         with time_machine.travel(self.now, tick=False) as self._traveller, pytest.MonkeyPatch.context() as patch:
-            patch.setattr(Now, "as_sqlite", self._sqlite_now)
+            patch.setattr(Now, "as_sqlite", _sqlite_now)
             patch.setattr(Now, "as_postgresql", self._postgresql_now)
             for kind in (CompiledSelect, CompiledUpdate):
-                patch.setattr(kind, "__call__", _compiled_anew(kind.__call__))
+                patch.setattr(kind, "_statement", _kept_apart(kind._statement))
+            if connection.vendor == "sqlite":
+                connection.connection.create_function("simulated_time", 0, self._text, deterministic=True)
             yield
         self._traveller = None
 
-    def _sqlite_now(self, *_: object, **__: object) -> tuple[str, list[object]]:
-        # The form that SQLite's own STRFTIME gives: milliseconds, always three digits.
-        return f"'{self.now:%Y-%m-%d %H:%M:%S}.{self.now.microsecond // 1000:03d}'", []
+    def _text(self) -> str:
+        """In the form that SQLite's own STRFTIME gives: milliseconds, always three digits."""
+        return f"{self.now:%Y-%m-%d %H:%M:%S}.{self.now.microsecond // 1000:03d}"
 
     def _postgresql_now(self, *_: object, **__: object) -> tuple[str, list[object]]:
         return f"'{self.now.isoformat()}'::timestamptz", []
 
 
-def _compiled_anew(call: Callable[..., Any]) -> Callable[..., Any]:
-    """The time stands in the statement here, so none may be kept."""
+def _sqlite_now(*_: object, **__: object) -> tuple[str, list[object]]:
+    return "simulated_time()", []
 
-    def call_anew(self: Any, *lists: Any) -> Any:
-        self._kept.clear()
+
+# SQLite's statements that ask for the simulated time, as long as this process runs.
+_KEPT: dict[object, dict[Any, Any]] = {}
+
+
+def _kept_apart(statement: Callable[..., Any]) -> Callable[..., Any]:
+    """Compiled statements know the simulated clock, so nobody else may get them. On PostgreSQL the time itself stands
+    in them, so none may be kept at all."""
+
+    def statement_apart(self: Any, lists: Any) -> Any:
+        real, self._kept = self._kept, _KEPT.setdefault(self, {}) if connection.vendor == "sqlite" else {}
         try:
-            return call(self, *lists)
+            return statement(self, lists)
         finally:
-            self._kept.clear()
+            self._kept = real
 
-    return call_anew
+    return statement_apart
 
 
 class _Stand:
