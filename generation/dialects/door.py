@@ -21,6 +21,7 @@ from django.http import HttpRequest, HttpResponse, HttpResponseBase, QueryDict
 from django.views.decorators.csrf import csrf_exempt
 from rest_framework.response import Response
 
+from accounts import pools
 from generation import media
 
 P = ParamSpec("P")
@@ -71,6 +72,8 @@ def _giving_back(work: Callable[[], T]) -> T:
     try:
         return work()
     finally:
+        if connection.errors_occurred:
+            pools.look_after()
         if not connection.in_atomic_block and (connection.vendor != "sqlite" or connection.errors_occurred):
             connection.close()
 

@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 
 from django.db import InterfaceError, OperationalError, connection
 
-from accounts import crash_points, request_context
+from accounts import crash_points, pools, request_context
 from accounts.group_commit import GroupCommit
 from accounts.sealed import SealBroken
 from accounts.transactions import forbid_transaction, repeatable, write_transaction
@@ -49,6 +49,7 @@ def run(output_id: uuid.UUID) -> list[uuid.UUID]:
         return _run(taken)
     except (OperationalError, InterfaceError):
         # The sweeper finds the output when its lease has ended, and the database may be back by then.
+        pools.look_after()
         raise
     except Exception:
         logger.exception("output %s cannot be run", output_id)

@@ -216,6 +216,19 @@ def test_c3_a_database_that_restarts_under_running_prompts_loses_none(
     site.prove()
 
 
+@pytest.mark.services
+def test_c3_the_first_dead_connection_has_the_rest_of_the_pool_looked_after(
+    make_grown_up: Any, postgresql: Any
+) -> None:
+    site = make_grown_up().site
+    in_threads(16, lambda _: site.ask("GET", "wallet"))
+    postgresql.restart()
+    first = site.ask("GET", "wallet").status_code
+    time.sleep(2.0)
+    later = [site.ask("GET", "wallet").status_code for _ in range(40)]
+    assert (first, later) == (503, [200] * 40)
+
+
 def _taken(site: Any, prompt: str) -> str:
     """The id of a prompt, or nothing while the service cannot take it; a fault it must never say it is."""
     answer = site.ask_for(prompt, key=prompt)

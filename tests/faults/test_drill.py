@@ -135,6 +135,7 @@ def test_everything_dies_again_and_again_and_each_prompt_ends_once(
     assert len(set(answers.values())) == SIZE.prompts == site.rows.count("generation_generation")
     assert len(gemini.requests) <= sum(attempts.values()), f"seed {seed}: calls that no row knows of"
     site.prove()
+    until(lambda: site.ask("GET", "wallet", mode="live").status_code == 200, what="no connection of the pool is dead")
     after = site.ask("GET", "wallet", mode="live").json()
     assert (after["available_micros"], after["held_micros"]) == (before - ends["succeeded"] * PRICE, 0)
     # A crash between storage and rows leaves a file that nobody knows; never more of them than calls went unanswered.
