@@ -8,6 +8,8 @@ from typing import Any, TypeVar
 
 from django.db import connection
 from django.db.models import AutoField, Field, Model
+from django.db.models.functions import Now
+from django.db.models.sql import Query
 
 M = TypeVar("M", bound=Model)
 # PostgreSQL takes 65,535 in one statement.
@@ -58,10 +60,16 @@ def _insert_batch(start: str, fields: Sequence[Field[Any, Any]], key: str, rows:
 def _place(field: Field[Any, Any], row: Model, values: list[Any]) -> str:
     """What stands for a field's value in the statement; the value itself is added to `values`."""
     value = field.pre_save(row, True)
-    if hasattr(value, "resolve_expression"):
+    if isinstance(value, Now):
         # The database's clock.
         write = getattr(value, f"as_{connection.vendor}", value.as_sql)
-        sql, parameters = write(None, connection)
+        sql, parameters = write(None, connection)  # type: ignore[arg-type]
+        values.extend(parameters)
+        return str(sql)
+    if hasattr(value, "resolve_expression"):
+        # A time reckoned from it.
+        compiler = Query(None).get_compiler(connection=connection)
+        sql, parameters = compiler.compile(value.resolve_expression(compiler.query))
         values.extend(parameters)
         return str(sql)
     values.append(field.get_db_prep_save(value, connection))

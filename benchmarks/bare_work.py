@@ -17,7 +17,7 @@ from pybase64 import b64decode, b64encode
 _ROUNDS = 15
 _PIECE = 256 * 1024
 # A multiple of three, so that the pieces' base64, joined, is the base64 of the whole.
-_READ = 384 * 1024
+_READ = 192 * 1024
 
 
 def bare_ms(size_bytes: int) -> float:

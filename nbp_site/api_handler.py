@@ -80,6 +80,8 @@ class ApiHandler(ASGIHandler):
         response._handler_class = self.__class__
         try:
             await self.send_response(response, send)
+            # The last byte has left, to a client that was there: one that leaves before ends this task.
+            getattr(response, "on_delivered", _nobody_asks)()
         finally:
             response.close()
 
@@ -90,6 +92,10 @@ class ApiHandler(ASGIHandler):
         if response.status_code >= 400:
             log_response("%s: %s", response.reason_phrase, request.path, response=response, request=request)
         return response  # type: ignore[no-any-return]
+
+
+def _nobody_asks() -> None:
+    """For answers of which nobody wants to know whether they were delivered."""
 
 
 def _length(body: IO[bytes]) -> int:

@@ -74,7 +74,7 @@ MIDDLEWARE = [
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
 ]
 # Paths that the API's own handler serves: every view below them is a coroutine, and no thread stands by for a request.
-NBP_API_PREFIXES = ("/api/", "/m/")
+NBP_API_PREFIXES = ("/api/", "/m/", "/openai/", "/openrouter/", "/v1/", "/gemini/", "/v1beta/", "/ai-gateway/")
 # Pages below those paths that need the site's own middleware.
 NBP_API_PAGES = ("/api/v1/docs", "/api/v1/schema")
 # What of the list above an API needs, and nothing that waits: these run on the event loop.

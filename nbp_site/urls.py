@@ -8,10 +8,21 @@ from django.templatetags.static import static
 from django.urls import include, path
 from django.views.generic import RedirectView
 
+from generation.dialects.ai_gateway import metadata_views
 from generation.dialects.native import content
 
 urlpatterns = [
     path("api/v1/", include("generation.dialects.native.urls")),
+    path("openai/v1/", include("generation.dialects.openai.urls")),
+    path("openrouter/api/v1/", include("generation.dialects.openai.urls")),
+    # The AI Gateway's SDK asks for it at the root, whatever its base URL.
+    path("v1/credits", metadata_views.credit),
+    path("v1/", include("generation.dialects.openai.urls")),
+    path("ai-gateway/", include("generation.dialects.ai_gateway.urls")),
+    path("gemini/v1beta/", include("generation.dialects.gemini.urls")),
+    path("gemini/v1/", include("generation.dialects.gemini.urls")),
+    path("gemini/v1alpha/", include("generation.dialects.gemini.urls")),
+    path("v1beta/", include("generation.dialects.gemini.urls")),
     path("m/<str:output_id>", content.signed_link, name="image"),
     path("favicon.ico", RedirectView.as_view(url=static("mark.svg"), permanent=False)),
     path("admin/", admin.site.urls),

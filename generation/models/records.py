@@ -95,7 +95,10 @@ class Media(models.Model):
 
     class Meta:
         verbose_name_plural = "media"
-        indexes = [models.Index(fields=["created_at"], condition=Q(purged_at=None), name="media_kept")]
+        indexes = [
+            models.Index(fields=["created_at"], condition=Q(purged_at=None), name="media_kept"),
+            models.Index(fields=["sha256"], name="media_sha256"),
+        ]
 
     def __str__(self) -> str:
         return self.storage_name

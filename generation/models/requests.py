@@ -63,6 +63,9 @@ class Generation(models.Model):
     tags = models.JSONField(default=list)
     warnings = models.JSONField(default=list)
     request_sha256 = models.CharField(max_length=64)
+    is_joinable = models.BooleanField(default=False, help_text="Whether the same request, sent again, may join it.")
+    connected_until = models.DateTimeField(null=True, editable=False)
+    delivered_at = models.DateTimeField(null=True, editable=False)
 
     status = models.CharField(max_length=10, choices=Status, default=Status.QUEUED)
     quote_micros = models.BigIntegerField()
@@ -79,6 +82,9 @@ class Generation(models.Model):
             models.Index(fields=["account", "mode", "-id"], name="generation_list"),
             models.Index(fields=["api_key", "-created_at"], name="generation_key"),
             models.Index(fields=["created_at"], condition=Q(purged_at=None), name="generation_kept"),
+            models.Index(
+                fields=["account", "request_sha256"], condition=Q(is_joinable=True), name="generation_joinable"
+            ),
         ]
         constraints = [
             models.CheckConstraint(

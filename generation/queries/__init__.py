@@ -2,7 +2,15 @@
 
 from generation.queries.catalogue import image_models
 from generation.queries.channels import live_is_open
-from generation.queries.generations import find, finished, generation_of, media_by_link, media_of, progress
+from generation.queries.generations import (
+    find,
+    finished,
+    generation_of,
+    media_by_link,
+    media_of,
+    output_of_image,
+    progress,
+)
 from generation.queries.money import ENTRY_KINDS, budget, charges_of, statement, usage, wallet
 from generation.queries.pages import Page
 from generation.queries.whole_generations import (
@@ -30,6 +38,7 @@ __all__ = [
     "media_of",
     "outcome",
     "outcomes",
+    "output_of_image",
     "progress",
     "reading",
     "reading_at_acceptance",

@@ -70,3 +70,12 @@ def media_by_link(output_id: str) -> Media | None:
     if row_id is None:
         return None
     return Media.objects.select_related("output").filter(output_id=row_id, output__state=State.SUCCEEDED).first()
+
+
+def output_of_image(requester: Requester, sha256: str) -> str:
+    """The public id of the requester's newest output whose stored image has these bytes, or nothing."""
+    rows = Media.objects.filter(
+        sha256=sha256, output__account=requester.account, output__mode=requester.mode, purged_at=None
+    )
+    row = rows.select_related("output").order_by("-pk").first()
+    return row.output.public_id if row else ""

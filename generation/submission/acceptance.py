@@ -15,7 +15,7 @@ from accounts.authentication import Requester
 from accounts.identifiers import new_uuid, parse_public_id
 from accounts.ledger import queries as ledger_queries
 from accounts.models import Account
-from generation import queries, references, settlement, tasks
+from generation import presence, queries, references, settlement, tasks
 from generation.channels import registry
 from generation.channels.models import Channel
 from generation.contract import GenerationRequest, Refusal
@@ -23,6 +23,7 @@ from generation.execution import due
 from generation.fingerprints import fingerprint
 from generation.models import Generation, IdempotencyKey, Reference
 from generation.submission import saving
+from generation.submission.joining import Joining, joined
 from generation.submission.plans import Plan, Quote, find_model, plan
 
 logger = logging.getLogger(__name__)
@@ -30,7 +31,7 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Accepted:
-    """The generation a request became, as it was accepted, or, for a repeated idempotency key, the one it is."""
+    """The generation a request became, as it was accepted, or, for one that was sent before, the one it is."""
 
     generation_id: uuid.UUID
     reading: queries.Reading | None = None
@@ -54,15 +55,24 @@ def quote(requester: Requester, request: GenerationRequest, *, now: datetime) ->
     )
 
 
-def accept(requester: Requester, request: GenerationRequest, *, now: datetime, idempotency_key: str = "") -> Accepted:
+def accept(
+    requester: Requester,
+    request: GenerationRequest,
+    *,
+    now: datetime,
+    idempotency_key: str = "",
+    joining: Joining | None = None,
+) -> Accepted:
     """Accept a request, or refuse it with no trace.
 
-    With an idempotency key, the same request answers the same generation for seven days.
+    With an idempotency key, the same request answers the same generation for seven days. Without one, and with
+    `joining`, its client is one who waits for the answer (see `presence`), and may get an earlier generation.
     """
     _check_account(requester)
     found = find_model(request, now=now)
     request_hash = fingerprint(request, found.image_model.name)
-    known = _replayed(requester, idempotency_key, request_hash, now)
+    joining = None if idempotency_key else joining
+    known = _replayed(requester, idempotency_key, request_hash, now) or joined(requester, request_hash, joining, now)
     if known is not None:
         return Accepted(known)
     _check_channel(requester, found.image_model.name)
@@ -71,6 +81,8 @@ def accept(requester: Requester, request: GenerationRequest, *, now: datetime, i
     if prepared:
         settled = plan(requester, request, found, now=now, first_size=(prepared[0].width, prepared[0].height))
     generation = _generation(requester, request, settled, request_hash, now)
+    if joining is not None:
+        generation.is_joinable, generation.connected_until = True, presence.connected_until()
     files = _store(generation, prepared)
     saved = _save(saving.Draft(requester, generation, files, idempotency_key))
     if isinstance(saved, saving.Repeated):

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import pytest
+from django.test import RequestFactory
 from hypothesis import given
 from hypothesis import strategies as st
 
 from generation.contract import Refusal
+from generation.dialects import admission
 from generation.dialects.native import translate
 
 
@@ -39,7 +41,8 @@ def test_any_prefer_header_is_a_number_of_seconds(header: str) -> None:
 
 @given(st.text(max_size=300))
 def test_an_idempotency_key_is_taken_or_refused(key: str) -> None:
+    request = RequestFactory().post("/", headers={"Idempotency-Key": key})
     try:
-        assert translate.check_idempotency_key(key) == key != ""
+        assert admission.idempotency_key(request) == key != ""
     except Refusal as refusal:
         assert refusal.param == "Idempotency-Key"

@@ -10,6 +10,7 @@ from rest_framework.views import APIView
 
 from accounts.authentication import Requester
 from generation.contract import Refusal
+from generation.dialects import admission
 from generation.dialects.native import answers
 
 ERRORS = dict.fromkeys((400, 401, 402, 403, 404, 413, 415, 422, 429, 503), answers.ErrorSchema)
@@ -26,10 +27,7 @@ class NativeView(APIView):
     def requester(self) -> Requester:
         requester = self.request.auth
         assert isinstance(requester, Requester)
-        scope = self.scopes.get(self.request.method or "", self.scope)
-        if not requester.may(scope):
-            raise Refusal("forbidden", "scope_missing", f"This API key lacks the scope {scope!r}.")
-        return requester
+        return admission.require(requester, self.scopes.get(self.request.method or "", self.scope))
 
 
 def choice_of(request: Request, name: str, choices: Collection[str], default: str = "") -> str:

@@ -64,6 +64,7 @@ ERROR_CODES = (
     ErrorCode("too_many_refused_keys", "429", "Stop sending keys that were refused; wait for Retry-After."),
     ErrorCode("too_many_unfinished", "429", "Wait for some images to finish."),
     ErrorCode("concurrency_limit", "429", "Wait for some of this key's images to finish."),
+    ErrorCode("still_running", "504", "Other doors: send the same request again; it waits for the same generation."),
     ErrorCode("internal_error", "500, output", "Tell the operator the request id."),
     ErrorCode("no_channel_configured", "503", "Operator: set GEMINI_API_KEY or add a channel in the admin."),
     ErrorCode("no_channel_available", "503", "Operator: look at the channels in the admin."),

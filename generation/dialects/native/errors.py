@@ -2,36 +2,27 @@
 
 from __future__ import annotations
 
-import logging
 from typing import Any
 
-from django.core.exceptions import RequestDataTooBig, SuspiciousOperation, TooManyFilesSent
-from django.db import InterfaceError, OperationalError
-from django.http import Http404, HttpRequest, JsonResponse
+from django.http import HttpRequest, JsonResponse
 from rest_framework import exceptions
 from rest_framework.response import Response
 
 from accounts.request_context import current as current_request_id
 from generation.contract import Refusal
+from generation.dialects import refusals
 
-logger = logging.getLogger(__name__)
-
-# Kind of refusal -> (HTTP status, the error's type in the answer).
-STATUSES: dict[str, tuple[int, str]] = {
-    "invalid": (400, "invalid_request_error"),
-    "unauthenticated": (401, "authentication_error"),
-    "payment": (402, "payment_error"),
-    "forbidden": (403, "permission_error"),
-    "not_found": (404, "not_found_error"),
-    "method": (405, "invalid_request_error"),
-    "conflict": (409, "conflict_error"),
-    "gone": (410, "not_found_error"),
-    "too_large": (413, "invalid_request_error"),
-    "media_type": (415, "invalid_request_error"),
-    "unprocessable": (422, "invalid_request_error"),
-    "rate_limit": (429, "rate_limit_error"),
-    "fault": (500, "server_error"),
-    "unavailable": (503, "unavailable_error"),
+# Kind of refusal -> the error's type in the answer.
+_TYPES = {
+    "unauthenticated": "authentication_error",
+    "payment": "payment_error",
+    "forbidden": "permission_error",
+    "not_found": "not_found_error",
+    "conflict": "conflict_error",
+    "gone": "not_found_error",
+    "rate_limit": "rate_limit_error",
+    "fault": "server_error",
+    "unavailable": "unavailable_error",
 }
 
 
@@ -40,7 +31,7 @@ def body(refusal: Refusal) -> dict[str, Any]:
     return {
         "error": {
             "message": refusal.message,
-            "type": STATUSES[refusal.kind][1],
+            "type": _TYPES.get(refusal.kind, "invalid_request_error"),
             "code": refusal.code,
             "param": refusal.param,
             "request_id": current_request_id(),
@@ -66,12 +57,12 @@ def handle(error: Exception, context: dict[str, Any]) -> Response | None:
     refusal = _refusal(error)
     if refusal is None:
         return None
-    return Response(body(refusal), status=STATUSES[refusal.kind][0], headers=_headers(refusal))
+    return Response(body(refusal), status=refusals.STATUSES[refusal.kind], headers=_headers(refusal))
 
 
 def plain(refusal: Refusal) -> JsonResponse:
     """The same envelope outside DRF."""
-    return JsonResponse(body(refusal), status=STATUSES[refusal.kind][0], headers=_headers(refusal))
+    return JsonResponse(body(refusal), status=refusals.STATUSES[refusal.kind], headers=_headers(refusal))
 
 
 _FRAMEWORK: tuple[tuple[type[Exception], str, str, str], ...] = (
@@ -87,26 +78,16 @@ _FRAMEWORK: tuple[tuple[type[Exception], str, str, str], ...] = (
     (exceptions.AuthenticationFailed, "unauthenticated", "invalid_api_key", "The API key is not valid."),
     (exceptions.PermissionDenied, "forbidden", "forbidden", "This is not allowed."),
     (exceptions.NotFound, "not_found", "not_found", "There is nothing here."),
-    (Http404, "not_found", "not_found", "There is nothing here."),
-    (RequestDataTooBig, "too_large", "body_too_large", "The body is too large."),
-    (TooManyFilesSent, "too_large", "body_too_large", "The body has more than 20 files."),
-    (SuspiciousOperation, "invalid", "invalid_request", "The body cannot be read."),
-    (OperationalError, "unavailable", "service_unavailable", "This service cannot reach its database. Try again."),
-    (InterfaceError, "unavailable", "service_unavailable", "This service cannot reach its database. Try again."),
 )
 
 
 def _refusal(error: Exception) -> Refusal | None:
-    if isinstance(error, Refusal):
-        return error
     if isinstance(error, exceptions.ValidationError):
         return from_validation(error.detail)
     for kind_of_error, kind, code, message in _FRAMEWORK:
         if isinstance(error, kind_of_error):
-            if kind == "unavailable":
-                logger.error("answered with 503: %s", error)
-            return Refusal(kind, code, message, retry_after_seconds=5 if kind == "unavailable" else None)
-    return None
+            return Refusal(kind, code, message)
+    return refusals.of(error)
 
 
 # (field, the serializer's word) -> our documented code.
@@ -138,7 +119,7 @@ def from_validation(detail: Any, path: str = "") -> Refusal:
 
 def not_found(request: HttpRequest) -> JsonResponse:
     """Unknown routes below the door."""
-    return plain(Refusal("not_found", "not_found", f"There is no {request.path[:200]} here."))
+    return plain(refusals.not_found(request.path))
 
 
 def bad_request() -> JsonResponse:
@@ -148,10 +129,4 @@ def bad_request() -> JsonResponse:
 
 def fault() -> JsonResponse:
     """A fault of ours, without its details."""
-    return plain(
-        Refusal(
-            "fault",
-            "internal_error",
-            "Something went wrong here. Before you repeat a create, look whether it was accepted.",
-        )
-    )
+    return plain(refusals.FAULT)

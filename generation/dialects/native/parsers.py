@@ -1,54 +1,13 @@
-"""JSON as strict as money wants it: no NaN, no infinity, no numbers or nesting beyond reason, no repeated names."""
+"""JSON bodies for the framework's views."""
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
-from typing import IO, Any, NoReturn
+from typing import IO, Any
 
-from django.conf import settings
 from rest_framework.parsers import BaseParser
 
-from generation.contract import Refusal
-
-_MAX_DEPTH = 20
-
-
-def _refuse(reason: str) -> Refusal:
-    return Refusal("invalid", "invalid_json", f"The body is not valid JSON: {reason}.")
-
-
-def _no_constant(name: str) -> NoReturn:
-    raise _refuse(f"{name} is not a JSON number")
-
-
-def _number(text: str) -> float:
-    value = float(text)
-    if value in (float("inf"), float("-inf")):
-        raise _refuse("a number is too large")
-    return value
-
-
-def _integer(text: str) -> int:
-    if len(text) > 20:
-        raise _refuse("a number is too large")
-    return int(text)
-
-
-def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    result = dict(pairs)
-    if len(result) != len(pairs):
-        raise _refuse("a name stands twice in one object")
-    return result
-
-
-def _depth(value: Any, allowed: int = _MAX_DEPTH) -> None:
-    if not allowed:
-        raise _refuse(f"it is nested more than {_MAX_DEPTH} levels deep")
-    inner = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
-    for each in inner:
-        if isinstance(each, dict | list):
-            _depth(each, allowed - 1)
+from generation.dialects import strict_json
 
 
 class StrictJSONParser(BaseParser):
@@ -62,24 +21,4 @@ class StrictJSONParser(BaseParser):
     def parse(
         self, stream: IO[Any], media_type: str | None = None, parser_context: Mapping[str, Any] | None = None
     ) -> Any:
-        body = stream.read(settings.NBP_MAX_BODY_BYTES + 1)
-        if len(body) > settings.NBP_MAX_BODY_BYTES:
-            raise Refusal(
-                "too_large", "body_too_large", f"The body is larger than {settings.NBP_MAX_BODY_BYTES} bytes."
-            )
-        try:
-            value = json.loads(
-                body.decode("utf-8"),
-                parse_constant=_no_constant,
-                parse_float=_number,
-                parse_int=_integer,
-                object_pairs_hook=_object,
-            )
-        except RecursionError:
-            raise _refuse("it is nested too deep") from None
-        except UnicodeDecodeError:
-            raise _refuse("it is not UTF-8") from None
-        except json.JSONDecodeError as error:
-            raise _refuse(f"{error.msg} at line {error.lineno}, column {error.colno}") from None
-        _depth(value)
-        return value
+        return strict_json.read(stream)

@@ -7,7 +7,7 @@ import re
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from generation.contract import GenerationRequest, Outcome, OutputOutcome, ReferenceInput, Refusal, invalid
+from generation.contract import GenerationRequest, Outcome, OutputOutcome, ReferenceInput, invalid
 
 Link = Callable[[str], str]
 _MAX_WAIT_SECONDS = 120
@@ -42,15 +42,6 @@ def _reference(data: Mapping[str, Any], files: Mapping[str, bytes], param: str) 
     return ReferenceInput(
         role=data["role"], name=data["name"], url=data.get("url", ""), data=content, output=data.get("output", "")
     )
-
-
-def check_idempotency_key(key: str | None) -> str:
-    """The header's value, empty where there is none, or a refusal: 1 to 255 printable ASCII characters."""
-    if key is None:
-        return ""
-    if not 1 <= len(key) <= 255 or not all(" " <= character <= "~" for character in key):
-        raise Refusal("invalid", "invalid_request", "1 to 255 printable ASCII characters.", param="Idempotency-Key")
-    return key
 
 
 def wait_seconds(prefer: str) -> int:

@@ -17,7 +17,7 @@ from rest_framework.response import Response
 from accounts.identifiers import public_id
 from generation import queries, submission
 from generation.contract import Refusal
-from generation.dialects import door
+from generation.dialects import admission, door
 from generation.dialects.batched_reads import PROGRESS, READINGS
 from generation.dialects.native import answers, errors, rendering, schemas, translate
 from generation.dialects.native.base import ERRORS, LIMIT, NativeView, choice_of, limit_of
@@ -74,7 +74,7 @@ class GenerationsView(NativeView):
     )
     def post(self, request: Request) -> HttpResponse:
         requester = self.requester
-        key = translate.check_idempotency_key(request.headers.get("Idempotency-Key"))
+        key = admission.idempotency_key(request._request)
         asked, with_images = read_create(request)
         accepted = submission.accept(requester, asked, now=datetime.now(UTC), idempotency_key=key)
         headers = {"Location": f"/api/v1/generations/{public_id('gen', accepted.generation_id)}"}

@@ -1,0 +1,53 @@
+"""A door's views as coroutines: whatever they raise leaves in the door's own format."""
+
+from __future__ import annotations
+
+import functools
+import logging
+from collections.abc import Callable, Coroutine
+from typing import Any
+
+from django.http import HttpRequest, HttpResponseBase
+from django.views.decorators.csrf import csrf_exempt
+
+from generation.contract import Refusal
+from generation.dialects import refusals
+
+logger = logging.getLogger(__name__)
+View = Callable[..., Coroutine[Any, Any, HttpResponseBase]]
+# Says a refusal in the door's words, to this request.
+Say = Callable[[HttpRequest, Refusal], HttpResponseBase]
+
+
+def view(say: Say, *methods: str) -> Callable[[View], View]:
+    """A view for these methods. Its own 404, 405 and 500 are said like every other refusal of its door."""
+
+    def decorate(function: View) -> View:
+        @csrf_exempt
+        @functools.wraps(function)
+        async def run(request: HttpRequest, **kwargs: Any) -> HttpResponseBase:
+            try:
+                if request.method not in methods:
+                    raise Refusal("method", "method_not_allowed", f"Send {' or '.join(methods)}.")
+                return await function(request, **kwargs)
+            except Exception as error:
+                refusal = refusals.of(error)
+                if refusal is None:
+                    logger.exception("%s failed", request.path)
+                    refusal = refusals.FAULT
+                return say(request, refusal)
+
+        return run
+
+    return decorate
+
+
+def by_method(**views: View) -> View:
+    """One path, another view for each method. A method that none is for gets the first one's refusal."""
+
+    @csrf_exempt
+    async def run(request: HttpRequest, **kwargs: Any) -> HttpResponseBase:
+        found = views.get((request.method or "").lower()) or next(iter(views.values()))
+        return await found(request, **kwargs)
+
+    return run

@@ -1,0 +1,67 @@
+"""`models`: the image models on offer, as Google lists models."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Any
+
+from django.http import HttpRequest, HttpResponseBase, JsonResponse
+
+from generation import queries
+from generation.contract import Refusal, invalid
+from generation.dialects import door
+from generation.dialects.coroutines import view
+from generation.dialects.gemini import base, errors
+
+_METHODS = ["generateContent", "countTokens", "batchGenerateContent"]
+_TOKENS = {"inputTokenLimit": 65536, "outputTokenLimit": 32768}
+
+
+@view(errors.answer, "GET")
+async def models(request: HttpRequest) -> HttpResponseBase:
+    """GET models"""
+    return await door.in_thread(_models, request)
+
+
+@view(errors.answer, "GET")
+async def model(request: HttpRequest, name: str) -> HttpResponseBase:
+    """GET models/{name}"""
+    return await door.in_thread(_model, request, name)
+
+
+def _models(request: HttpRequest) -> JsonResponse:
+    base.requester_of(request)
+    size, start = _number(request, "pageSize", 50), _number(request, "pageToken", 0)
+    rows = queries.image_models(now=datetime.now(UTC))
+    page: dict[str, Any] = {"models": [_shown(each, each["id"]) for each in rows[start : start + size]]}
+    if start + size < len(rows):
+        page["nextPageToken"] = str(start + size)
+    return JsonResponse(page)
+
+
+def _number(request: HttpRequest, name: str, default: int) -> int:
+    text = request.GET.get(name) or str(default)
+    if not (text.isascii() and text.isdigit() and len(text) < 6):
+        raise invalid(name, "This is a whole number.")
+    return int(text)
+
+
+def _model(request: HttpRequest, name: str) -> JsonResponse:
+    base.requester_of(request)
+    for each in queries.image_models(now=datetime.now(UTC)):
+        if name == each["id"] or name in each["aliases"]:
+            return JsonResponse(_shown(each, name))
+    raise Refusal("not_found", "model_not_found", f"There is no image model {name[:120]!r}.")
+
+
+def _shown(row: dict[str, Any], name: str) -> dict[str, Any]:
+    return {
+        "name": f"models/{name}",
+        "baseModelId": row["id"],
+        "version": "001",
+        "displayName": row["title"],
+        "description": f"{row['title']} by {row['provider']}: makes and edits images.",
+        **_TOKENS,
+        "supportedGenerationMethods": _METHODS,
+        "thinking": bool(row["thinking_levels"]),
+    }

@@ -1,0 +1,14 @@
+"""Which path of this door leads to which view, the same for every version of the API."""
+
+from __future__ import annotations
+
+from django.urls import path, re_path
+
+from generation.dialects.gemini import base, content_views, model_views
+
+urlpatterns = [
+    re_path(r"^(?:models/)?(?P<name>[^:]+):(?P<verb>[a-zA-Z]+)$", content_views.verb),
+    path("models", model_views.models),
+    path("models/<path:name>", model_views.model),
+    re_path(r"^(?P<path>.*)$", base.not_found),
+]

@@ -1,0 +1,118 @@
+"""`/images/generations`, `/images/edits` and OpenRouter's `/images`: parse, one call, wait, render."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncIterator
+from dataclasses import replace
+from typing import Any
+
+from django.http import HttpRequest, HttpResponseBase
+
+from generation import queries
+from generation.contract import OutputOutcome, ReferenceInput, Refusal, invalid
+from generation.dialects import door, making, refusals, sse, streams, strict_json
+from generation.dialects.coroutines import view
+from generation.dialects.openai import base, errors, images
+from generation.dialects.openai.images import Options
+
+_MAX_FILE_BYTES = 20 * 1024 * 1024
+_FILES = ("image", "image[]")
+Taken = tuple[making.Accepted, Options]
+
+
+@view(errors.answer, "POST")
+async def generate(request: HttpRequest) -> HttpResponseBase:
+    """POST /images/generations, and /images as OpenRouter has it."""
+    return await _waited_for(request, _take_in_json)
+
+
+@view(errors.answer, "POST")
+async def edit(request: HttpRequest) -> HttpResponseBase:
+    """POST /images/edits"""
+    return await _waited_for(request, _take_in_form)
+
+
+def _take_in_json(request: HttpRequest) -> Taken:
+    requester = base.requester_of(request, "generate")
+    asked, options = images.parse(strict_json.read_object(request))
+    options = replace(options, is_openrouter=base.is_openrouter(request))
+    return base.accept(request, requester, asked), options
+
+
+def _take_in_form(request: HttpRequest) -> Taken:
+    requester = base.requester_of(request, "generate")
+    if request.content_type != "multipart/form-data":
+        raise Refusal("media_type", "unsupported_media_type", "Send multipart/form-data.")
+    fields = {name: str(request.POST[name]) for name in request.POST}
+    asked, options = images.parse(images.of_form(fields), _files_of(request), is_edit=True)
+    return base.accept(request, requester, asked), options
+
+
+def _files_of(request: HttpRequest) -> list[ReferenceInput]:
+    """The images of a form, in their order."""
+    for name in request.FILES:
+        if name not in _FILES:
+            known = "No image model here takes a mask." if name == "mask" else f"There is no file field {name!r} here."
+            raise invalid(str(name)[:80], known, "not_supported")
+    found = [part for name in _FILES for part in request.FILES.getlist(name)]
+    if not found:
+        raise invalid("image", "Send one image or more.", "file_not_found")
+    for part in found:
+        if (part.size or 0) > _MAX_FILE_BYTES:
+            raise invalid("image", "The file is larger than 20 MB.", "reference_too_large")
+    return [ReferenceInput(data=bytes(part.read())) for part in found]
+
+
+async def _waited_for(request: HttpRequest, take_in: Any) -> HttpResponseBase:
+    client, options = await making.taken_in(request, lambda: take_in(request))
+    with client:
+        if options.is_streaming:
+            return client.sent(sse.response(_events(request, client, options)))
+        reading = await client.end()
+        return client.sent(await _answer(request, reading, options))
+
+
+def _made(reading: queries.Reading) -> queries.Reading:
+    """The reading, if it has an image: an answer without one would be sent for again."""
+    if not any(map(_is_made, reading.outcome.outputs)):
+        raise refusals.of_outcome(reading.outcome)
+    return reading
+
+
+def _is_made(output: OutputOutcome) -> bool:
+    return output.mime_type is not None
+
+
+async def _answer(request: HttpRequest, reading: queries.Reading, options: Options) -> HttpResponseBase:
+    splice = streams.Splice()
+
+    def image(output: OutputOutcome) -> dict[str, str]:
+        if options.with_links:
+            return {"url": door.image_link(request, output.id)}
+        return {"b64_json": splice.place(reading.files[output.id])}
+
+    document = json.dumps(images.render(_made(reading).outcome, options, image)).encode()
+    return await streams.answer(request, document, splice)
+
+
+async def _events(request: HttpRequest, client: making.Client, options: Options) -> AsyncIterator[bytes]:
+    """One event for each image; comments meanwhile, which keep proxies and clients patient."""
+    yield sse.comment("at work")
+    async for _ in client.pings():
+        yield sse.comment("at work")
+    try:
+        reading = _made(await client.end())
+        for output in filter(_is_made, reading.outcome.outputs):
+            async for piece in _completed(reading, output, options):
+                yield piece
+    except Exception as error:  # noqa: BLE001
+        yield sse.event(errors.body(refusals.said(error), path=request.path))
+
+
+async def _completed(reading: queries.Reading, output: OutputOutcome, options: Options) -> AsyncIterator[bytes]:
+    splice = streams.Splice()
+    event = images.completed(reading.outcome, output, options, splice.place(reading.files[output.id]))
+    await streams.check(splice.files)
+    async for piece in streams.stream(splice.cut(sse.event(event, name=event["type"]))):
+        yield piece

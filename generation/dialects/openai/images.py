@@ -1,0 +1,196 @@
+"""OpenAI's image requests to our words, and outcomes to its answers. Pure Python."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from generation.contract import SIZES, GenerationRequest, Outcome, OutputOutcome, ReferenceInput, Usage, invalid
+from generation.dialects import data_urls, sizes
+from generation.dialects.fields import Fields
+
+_MAX_N = 10
+_QUALITIES = ("auto", "low", "medium", "high", "standard", "hd")
+# Nothing but an explicit size is made in 4K, which costs twice as much.
+_SIZE_OF_QUALITY = {"low": "1K", "medium": "1K", "standard": "1K", "high": "2K", "hd": "2K"}
+_KNOWN = (
+    "model",
+    "prompt",
+    "n",
+    "size",
+    "quality",
+    "response_format",
+    "output_format",
+    "output_compression",
+    "background",
+    "moderation",
+    "style",
+    "input_fidelity",
+    "user",
+    "safety_identifier",
+    "stream",
+    "partial_images",
+    "aspect_ratio",
+    "image_size",
+    "seed",
+    "provider",
+    "input_references",
+)
+# Form fields are text; these are read as JSON would have them.
+_WHOLE, _FLAGS = ("n", "seed", "partial_images", "output_compression"), ("stream",)
+Image = Callable[[OutputOutcome], Mapping[str, Any]]
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """How a request wants to be answered."""
+
+    with_links: bool = False
+    is_streaming: bool = False
+    quality: str = "high"
+    kind: str = "image_generation"
+    is_openrouter: bool = False
+
+
+def parse(
+    data: Mapping[str, Any], references: Sequence[ReferenceInput] = (), *, is_edit: bool = False
+) -> tuple[GenerationRequest, Options]:
+    """A body of `images.generate` or, with the images sent along, of `images.edit`."""
+    fields = Fields(data)
+    fields.only(*_KNOWN)
+    _check_what_is_fixed(fields)
+    ratio, image_size = _shape(fields)
+    quality = fields.choice("quality", _QUALITIES, "auto")
+    asked = GenerationRequest(
+        prompt=fields.text("prompt"),
+        model=fields.text("model"),
+        n=fields.whole("n", 1, _MAX_N, "n_out_of_range") or 1,
+        aspect_ratio=ratio,
+        image_size=image_size or _SIZE_OF_QUALITY.get(quality),
+        references=(*references, *_input_references(fields)),
+        seed=fields.whole("seed", 0, 2**31 - 1),
+        metadata=_metadata(fields),
+    )
+    options = Options(
+        with_links=fields.choice("response_format", ("b64_json", "url")) == "url",
+        is_streaming=fields.flag("stream"),
+        quality=quality if quality in ("low", "medium") else "high",
+        kind="image_edit" if is_edit else "image_generation",
+    )
+    return asked, options
+
+
+def _check_what_is_fixed(fields: Fields) -> None:
+    """What can be asked for as long as it is what comes anyway."""
+    fields.choice("background", ("auto", "opaque"))
+    fields.choice("moderation", ("auto",))
+    fields.choice("output_format", ("png",))
+    fields.choice("input_fidelity", ("high",))
+    fields.whole("output_compression", 100, 100)
+    fields.whole("partial_images", 0, 3)
+    fields.lacks("style")
+
+
+def _shape(fields: Fields) -> tuple[str | None, str | None]:
+    """Ratio and size, where the request says any: by name, or by pixels, and not by both in different ways."""
+    ratio, image_size = fields.text("aspect_ratio") or None, fields.choice("image_size", SIZES) or None
+    size = fields.text("size", "auto")
+    if size == "auto":
+        return ratio, image_size
+    if size in SIZES:
+        size_ratio, size_name = ratio, size
+    else:
+        try:
+            size_ratio, size_name = sizes.of_pixels(size)
+        except ValueError as error:
+            raise invalid(fields.at("size"), str(error), "image_size_not_supported") from None
+    if (ratio or size_ratio) != size_ratio or (image_size or size_name) != size_name:
+        raise invalid(fields.at("size"), f"{size} contradicts aspect_ratio or image_size.", "image_size_not_supported")
+    return size_ratio, size_name
+
+
+def _input_references(fields: Fields) -> tuple[ReferenceInput, ...]:
+    links = [each.object("image_url") for each in fields.objects("input_references")]
+    return tuple(data_urls.reference_of(each.text("url"), each.at("url")) for each in links)
+
+
+def _metadata(fields: Fields) -> dict[str, str]:
+    user = fields.text("safety_identifier") or fields.text("user")
+    return {"user": user[:200]} if user else {}
+
+
+def of_form(form: Mapping[str, str]) -> dict[str, Any]:
+    """The text fields of a form, as JSON would have them."""
+    data: dict[str, Any] = {}
+    for name, text in form.items():
+        data[name] = text
+        if name in _WHOLE and text.strip().isascii() and text.strip().isdigit():
+            data[name] = int(text)
+        elif name in _FLAGS and text in ("true", "false"):
+            data[name] = text == "true"
+    return data
+
+
+def render(outcome: Outcome, options: Options, image: Image) -> dict[str, Any]:
+    """The answer; `image` says how an output's image stands in it. Images that failed are left out."""
+    made = [each for each in outcome.outputs if each.mime_type]
+    if options.is_openrouter:
+        return _as_openrouter(outcome, made, image)
+    return {
+        "created": int(outcome.created_at.timestamp()),
+        "data": [dict(image(each)) for each in made],
+        **_facts(made[0], options),
+        "usage": usage_of(made),
+    }
+
+
+def _as_openrouter(outcome: Outcome, made: Sequence[OutputOutcome], image: Image) -> dict[str, Any]:
+    usage = [each.usage or Usage() for each in made]
+    given, out = sum(each.input_tokens for each in usage), sum(each.output_tokens for each in usage)
+    return {
+        "created": int(outcome.created_at.timestamp()),
+        "data": [{**image(each), "media_type": each.mime_type} for each in made],
+        "usage": {
+            "prompt_tokens": given,
+            "completion_tokens": out,
+            "total_tokens": given + out,
+            "cost": outcome.price_micros / 1_000_000,
+        },
+    }
+
+
+def _facts(output: OutputOutcome, options: Options) -> dict[str, Any]:
+    """What is true of the picture, rather than what was asked for."""
+    return {
+        "background": "opaque",
+        "output_format": (output.mime_type or "").removeprefix("image/"),
+        "quality": options.quality,
+        "size": f"{output.width}x{output.height}",
+    }
+
+
+def usage_of(outputs: Sequence[OutputOutcome]) -> dict[str, Any]:
+    """Tokens of all images together."""
+    all_usage = [each.usage or Usage() for each in outputs]
+    text, images = sum(each.input_text_tokens for each in all_usage), sum(each.input_image_tokens for each in all_usage)
+    made = sum(each.output_image_tokens for each in all_usage)
+    words = sum(each.output_text_tokens + each.thinking_tokens for each in all_usage)
+    return {
+        "input_tokens": text + images,
+        "output_tokens": made + words,
+        "total_tokens": text + images + made + words,
+        "input_tokens_details": {"text_tokens": text, "image_tokens": images},
+        "output_tokens_details": {"text_tokens": words, "image_tokens": made},
+    }
+
+
+def completed(outcome: Outcome, output: OutputOutcome, options: Options, b64_json: str) -> dict[str, Any]:
+    """The event that brings one image of a stream."""
+    return {
+        "type": f"{options.kind}.completed",
+        "b64_json": b64_json,
+        "created_at": int(outcome.created_at.timestamp()),
+        **_facts(output, options),
+        "usage": usage_of([output]),
+    }

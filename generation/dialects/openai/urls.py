@@ -1,0 +1,17 @@
+"""Which path of this door leads to which view: the same below every prefix that stands for OpenAI or OpenRouter."""
+
+from __future__ import annotations
+
+from django.urls import path, re_path
+
+from generation.dialects.openai import base, chat_views, image_views, model_views
+
+urlpatterns = [
+    path("models", model_views.models),
+    path("models/<path:name>", model_views.model),
+    path("images/generations", image_views.generate),
+    path("images/edits", image_views.edit),
+    path("images", image_views.generate),
+    path("chat/completions", chat_views.completions),
+    re_path(r"^(?P<path>.*)$", base.not_found),
+]
