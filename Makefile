@@ -4,7 +4,7 @@ PYTHON ?= $(shell for p in python3.13 python3.12 python3.11 python3; do \
 BIN := .venv/bin
 export NBP_ENV ?= development
 
-.PHONY: help run test test-services soak bench lint audit-dependencies fmt install requirements openapi clean
+.PHONY: help run test test-services test-sdks soak bench lint audit-dependencies fmt install requirements openapi clean
 
 help: ## Show this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 20
@@ -33,9 +33,13 @@ test: .venv/.dev ## The whole suite on SQLite, with no service running
 test-services: .venv/.dev ## The same suite against PostgreSQL and Redis, and a smoke test on RabbitMQ
 	@$(BIN)/python tests/services.py $(BIN)/python -m pytest -n auto --dist loadfile --no-loadscope-reorder
 
+test-sdks: .venv/.dev ## The vendors' SDKs, installed below var/sdks, against a running service (NBP_SDKS=all: every version)
+	@NBP_SDKS=$${NBP_SDKS:-ends} DATABASE_URL= REDIS_URL= CELERY_BROKER_URL= $(BIN)/python -m pytest -n auto --dist loadfile tests/dialects
+
 soak: .venv/.dev ## 10,000 seeds of the simulator, or SEEDS=... from FIRST=... on (a twentieth where DATABASE_URL is PostgreSQL)
 	@SIMULATOR_SEEDS=$${SEEDS:-10000} SIMULATOR_FIRST=$${FIRST:-0} REDIS_URL= CELERY_BROKER_URL= $(BIN)/python -m pytest -n auto \
 		tests/simulator/test_even_seeds.py tests/simulator/test_odd_seeds.py tests/ledger/test_state_machine.py
+	@NBP_SDKS=all $(MAKE) test-sdks
 
 bench: .venv/.dev ## Measure everything against PostgreSQL and Redis; ONLY="burst cpu" measures some of it
 	@$(BIN)/python -m benchmarks $(ONLY)

@@ -89,7 +89,7 @@ def issue(*, account: Account, mode: str, name: str, created_by: User | None = N
     return IssuedKey(api_key=api_key, raw=body + _checksum(body))
 
 
-# What narrows a key, as fields of ApiKey.
+# What narrows a key, or how it is answered, as fields of ApiKey.
 LIMITS = (
     "budget_micros",
     "requests_per_minute",
@@ -98,6 +98,7 @@ LIMITS = (
     "max_n",
     "max_references",
     "is_grounding_allowed",
+    "are_images_inline",
     "allowed_models",
     "ip_list",
 )

@@ -20,13 +20,15 @@ SIZES = ("1K", "2K", "4K")
 
 @dataclass(frozen=True, slots=True)
 class ReferenceInput:
-    """One image sent in: exactly one of `url`, `data` (the decoded bytes) and `output` (a public id) is set."""
+    """One image sent in: exactly one of `url`, `data` (the decoded bytes), `output` (a public id) and `file` (the name
+    of a file sent ahead) is set."""
 
     role: Role = "object"
     name: str = ""
     url: str = ""
     data: bytes = field(default=b"", repr=False)
     output: str = ""
+    file: str = ""
 
 
 @dataclass(frozen=True, slots=True)

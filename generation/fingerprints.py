@@ -30,4 +30,4 @@ def fingerprint(request: GenerationRequest, image_model: str) -> str:
 
 def _reference(given: ReferenceInput) -> list[str]:
     data = hashlib.sha256(given.data).hexdigest() if given.data else ""
-    return [given.role, given.name, given.url, given.output, data]
+    return [given.role, given.name, given.url, given.output, data, *([given.file] if given.file else [])]

@@ -181,6 +181,11 @@ def chunks(name: str, size: int = 1024 * 1024) -> Iterator[bytes]:
             yield piece
 
 
+def size(name: str) -> int:
+    """How many bytes a stored file has. Raises FileNotFoundError."""
+    return int(default_storage.size(name))
+
+
 def exists(name: str) -> bool:
     return bool(default_storage.exists(name))
 

@@ -35,7 +35,7 @@ def connected_until() -> CombinedExpression:
 
 def is_lost() -> Q:
     """Nobody is connected who waits for the generation, and nobody was answered."""
-    return Q(delivered_at=None, connected_until__lt=Now())
+    return Q(delivered_at=None, connected_until__lte=Now())
 
 
 def join(rows: QuerySet[Generation]) -> uuid.UUID | None:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from accounts.authentication import Requester
 from accounts.identifiers import parse_public_id
 from accounts.transactions import forbid_transaction
-from generation import decoding, media
+from generation import decoding, media, uploads
 from generation.contract import ReferenceInput, Refusal, invalid
 from generation.egress import loop
 from generation.egress.fetch import FetchFailed, fetch_image
@@ -80,6 +80,8 @@ def _prepare(requester: Requester, given: ReferenceInput, fetched: bytes | Fetch
 def _bytes_of(requester: Requester, given: ReferenceInput, fetched: bytes | FetchFailed, param: str) -> bytes:
     if isinstance(fetched, FetchFailed):
         raise invalid(f"{param}.url", fetched.message, f"reference_{fetched.code}") from fetched
+    if given.file:
+        return uploads.content(requester, given.file)
     if given.output:
         return media.read(output_media(requester, given.output, param).storage_name)
     return fetched or given.data

@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from celery import shared_task
 from kombu.exceptions import OperationalError
 
-from generation import execution, retention
+from generation import execution, retention, uploads
 
 logger = logging.getLogger(__name__)
 _EXPIRES_SECONDS = 300
@@ -38,7 +38,8 @@ def purge(*, with_retention: bool) -> bool:
     """
     now = datetime.now(UTC)
     execution.purge(now=now)
-    return with_retention and retention.purge(now=now)
+    uploads_left = uploads.purge(now=now)
+    return with_retention and (retention.purge(now=now) or uploads_left)
 
 
 def nudge(output_ids: Iterable[uuid.UUID]) -> None:

@@ -2,23 +2,28 @@
 
 from __future__ import annotations
 
-from django.http import HttpRequest, HttpResponse
+from django.http import HttpRequest, HttpResponseBase
 from django.shortcuts import render
 
-from generation.dialects.native import errors
+from generation.contract import Refusal
+from generation.dialects import refusals
+from nbp_site.doors import door_of
+
+_UNREADABLE = Refusal("invalid", "invalid_request", "The request cannot be read.")
 
 
-def _is_api(request: HttpRequest) -> bool:
-    return request.path.startswith("/api/")
+def not_found(request: HttpRequest, exception: Exception) -> HttpResponseBase:
+    return _said(request, refusals.not_found(request.path), 404)
 
 
-def not_found(request: HttpRequest, exception: Exception) -> HttpResponse:
-    return errors.not_found(request) if _is_api(request) else render(request, "404.html", status=404)
+def bad_request(request: HttpRequest, exception: Exception) -> HttpResponseBase:
+    return _said(request, _UNREADABLE, 400)
 
 
-def bad_request(request: HttpRequest, exception: Exception) -> HttpResponse:
-    return errors.bad_request() if _is_api(request) else render(request, "400.html", status=400)
+def fault(request: HttpRequest) -> HttpResponseBase:
+    return _said(request, refusals.FAULT, 500)
 
 
-def fault(request: HttpRequest) -> HttpResponse:
-    return errors.fault() if _is_api(request) else render(request, "500.html", status=500)
+def _said(request: HttpRequest, refusal: Refusal, status: int) -> HttpResponseBase:
+    say = door_of(request.path)
+    return say(request, refusal) if say else render(request, f"{status}.html", status=status)

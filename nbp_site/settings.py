@@ -74,7 +74,17 @@ MIDDLEWARE = [
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
 ]
 # Paths that the API's own handler serves: every view below them is a coroutine, and no thread stands by for a request.
-NBP_API_PREFIXES = ("/api/", "/m/", "/openai/", "/openrouter/", "/v1/", "/gemini/", "/v1beta/", "/ai-gateway/")
+NBP_API_PREFIXES = (
+    "/api/",
+    "/m/",
+    "/openai/",
+    "/openrouter/",
+    "/v1/",
+    "/gemini/",
+    "/v1beta/",
+    "/upload/",
+    "/ai-gateway/",
+)
 # Pages below those paths that need the site's own middleware.
 NBP_API_PAGES = ("/api/v1/docs", "/api/v1/schema")
 # What of the list above an API needs, and nothing that waits: these run on the event loop.
@@ -170,6 +180,7 @@ NBP_WAITING_THREADS = env.int("NBP_WAITING_THREADS", default=16)
 NBP_INTAKE_THREADS = env.int("NBP_INTAKE_THREADS", default=16)
 NBP_REQUESTS_PER_MINUTE = env.int("NBP_REQUESTS_PER_MINUTE", default=600)
 NBP_REFUSED_KEYS_PER_MINUTE = env.int("NBP_REFUSED_KEYS_PER_MINUTE", default=60)
+NBP_UPLOAD_BYTES = env.int("NBP_UPLOAD_BYTES", default=2 * 1024 * 1024 * 1024)
 NBP_IDEMPOTENCY_DAYS = env.int("NBP_IDEMPOTENCY_DAYS", default=7)
 NBP_CATALOGUE_SECONDS = env.float("NBP_CATALOGUE_SECONDS", default=2.0)
 

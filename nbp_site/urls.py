@@ -5,10 +5,11 @@ from __future__ import annotations
 from django.conf import settings
 from django.contrib import admin
 from django.templatetags.static import static
-from django.urls import include, path
+from django.urls import include, path, re_path
 from django.views.generic import RedirectView
 
 from generation.dialects.ai_gateway import metadata_views
+from generation.dialects.gemini import file_views
 from generation.dialects.native import content
 
 urlpatterns = [
@@ -19,6 +20,8 @@ urlpatterns = [
     path("v1/credits", metadata_views.credit),
     path("v1/", include("generation.dialects.openai.urls")),
     path("ai-gateway/", include("generation.dialects.ai_gateway.urls")),
+    # The upload stands before the version.
+    re_path(r"^(?:gemini/)?upload/v1(?:beta|alpha)?/files$", file_views.upload),
     path("gemini/v1beta/", include("generation.dialects.gemini.urls")),
     path("gemini/v1/", include("generation.dialects.gemini.urls")),
     path("gemini/v1alpha/", include("generation.dialects.gemini.urls")),

@@ -45,6 +45,11 @@ class KeyForm(forms.Form):
     requests_per_minute = forms.IntegerField(required=False, min_value=1, max_value=100_000)
     concurrency = forms.IntegerField(label="Unfinished images at once", required=False, min_value=1, max_value=100_000)
     max_image_size = forms.ChoiceField(label="Largest size", choices=_SIZES, required=False)
+    are_images_inline = forms.BooleanField(
+        label="Links in the text of chats",
+        required=False,
+        help_text="For clients that show nothing of an answer but its text.",
+    )
     ip_list = forms.CharField(
         label="Addresses it may be used from",
         required=False,
@@ -86,7 +91,7 @@ class KeyForm(forms.Form):
 
     def has_more_limits(self) -> bool:
         """Whether something stands under "More limits", so that it must not be folded away."""
-        names = ("expires_on", "requests_per_minute", "concurrency", "max_image_size", "ip_list")
+        names = ("expires_on", "requests_per_minute", "concurrency", "max_image_size", "are_images_inline", "ip_list")
         return bool(self.allowed_models) or any(self[name].value() or self[name].errors for name in names)
 
     def limits(self) -> dict[str, Any]:
@@ -101,6 +106,7 @@ class KeyForm(forms.Form):
             "requests_per_minute": data["requests_per_minute"],
             "concurrency": data["concurrency"],
             "max_image_size": data["max_image_size"],
+            "are_images_inline": data["are_images_inline"],
             "allowed_models": self.allowed_models,
             "ip_list": data["ip_list"],
         }

@@ -7,7 +7,7 @@ import logging
 from collections.abc import Callable, Coroutine
 from typing import Any
 
-from django.http import HttpRequest, HttpResponseBase
+from django.http import HttpRequest, HttpResponse, HttpResponseBase
 from django.views.decorators.csrf import csrf_exempt
 
 from generation.contract import Refusal
@@ -16,7 +16,7 @@ from generation.dialects import refusals
 logger = logging.getLogger(__name__)
 View = Callable[..., Coroutine[Any, Any, HttpResponseBase]]
 # Says a refusal in the door's words, to this request.
-Say = Callable[[HttpRequest, Refusal], HttpResponseBase]
+Say = Callable[[HttpRequest, Refusal], HttpResponse]
 
 
 def view(say: Say, *methods: str) -> Callable[[View], View]:
@@ -35,11 +35,18 @@ def view(say: Say, *methods: str) -> Callable[[View], View]:
                 if refusal is None:
                     logger.exception("%s failed", request.path)
                     refusal = refusals.FAULT
-                return say(request, refusal)
+                return _named(say(request, refusal), refusal)
 
         return run
 
     return decorate
+
+
+def _named(response: HttpResponseBase, refusal: Refusal) -> HttpResponseBase:
+    """With the generation that an error is about in its head."""
+    if isinstance(refusal, refusals.OfGeneration):
+        response["X-Generation-Id"] = refusal.generation
+    return response
 
 
 def by_method(**views: View) -> View:

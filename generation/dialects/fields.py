@@ -18,6 +18,9 @@ class Fields:
     def __contains__(self, name: str) -> bool:
         return self._data.get(name) is not None
 
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._data)
+
     def at(self, name: str) -> str:
         """The full name of a field."""
         return f"{self._path}.{name}" if self._path else name

@@ -14,6 +14,7 @@ from django.http import HttpRequest, HttpResponseBase
 
 from accounts.identifiers import public_id
 from generation import queries, submission
+from generation.contract import Refusal
 from generation.dialects import door, refusals
 from generation.dialects.batched_reads import READINGS
 from generation.presence import PRESENCE
@@ -28,7 +29,7 @@ Joining = submission.Joining
 
 
 class Client:
-    """A client who waits for a generation. Used in a `with` block: an error in it means that no answer was given."""
+    """A client who waits for a generation. Used in a `with` block, whose errors are said to the client."""
 
     def __init__(self, generation_id: uuid.UUID, *, is_over: bool) -> None:
         self.generation_id = generation_id
@@ -56,6 +57,19 @@ class Client:
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         if error is not None:
+            self._stopped_by(error)
+
+    def said(self, error: Exception) -> Refusal:
+        """The refusal to say in the midst of an answer that has begun."""
+        self._stopped_by(error)
+        return refusals.said(error)
+
+    def _stopped_by(self, error: BaseException) -> None:
+        """That a generation has failed is an answer. Anything else leaves the client without one, so that the same
+        request may come again and find its generation."""
+        if isinstance(error, refusals.OfGeneration) and error.has_ended:
+            self.answered()
+        else:
             self.left()
 
     async def end(self) -> queries.Reading:
@@ -91,6 +105,14 @@ class Client:
         response.on_delivered = self.answered  # type: ignore[attr-defined]
         response._resource_closers.append(self.left)  # type: ignore[attr-defined]
         return self.named(response)
+
+
+def with_image(reading: queries.Reading) -> queries.Reading:
+    """The reading, if it has an image; else the refusal that says why not. A success without an image is sent for again
+    by some clients, and by others taken for one."""
+    if not any(each.mime_type for each in reading.outcome.outputs):
+        raise refusals.of_outcome(reading.outcome)
+    return reading
 
 
 async def taken_in(request: HttpRequest, take_in: Callable[[], tuple[Accepted, O]]) -> tuple[Client, O]:

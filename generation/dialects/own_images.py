@@ -23,7 +23,7 @@ def finder(request: HttpRequest, requester: Requester) -> OwnOutput:
     here = urlsplit(door.absolute(request, "/")).netloc
 
     def find(image: ReferenceInput) -> str:
-        if image.output:
+        if image.output or image.file:
             return image.output
         if image.url:
             parts = urlsplit(image.url)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import uuid
 
 from django.core.exceptions import RequestDataTooBig, SuspiciousOperation, TooManyFilesSent
 from django.db import InterfaceError, OperationalError
@@ -75,18 +76,31 @@ def not_found(path: str) -> Refusal:
     return Refusal("not_found", "not_found", f"There is no {path[:200]} here.")
 
 
-def of_outcome(outcome: Outcome) -> Refusal:
+class OfGeneration(Refusal):
+    """What is said instead of an image although the request was accepted. `generation` is its public id."""
+
+    def __init__(self, generation: str, kind: str, code: str, message: str, *, retry_after_seconds: int | None) -> None:
+        super().__init__(kind, code, message, retry_after_seconds=retry_after_seconds)
+        self.generation = generation
+
+    @property
+    def has_ended(self) -> bool:
+        return self.kind != "timeout"
+
+
+def of_outcome(outcome: Outcome) -> OfGeneration:
     """Why a generation that has ended brought no image. It cost nothing."""
     error = outcome.error or next((each.error for each in outcome.outputs if each.error), None)
     code, message = (error["code"], error["message"]) if error else ("internal_error", FAULT.message)
     kind = _ENDS.get(code, "fault")
-    return Refusal(kind, code, message, retry_after_seconds=5 if kind == "unavailable" else None)
+    return OfGeneration(outcome.id, kind, code, message, retry_after_seconds=5 if kind == "unavailable" else None)
 
 
-def still_running(generation_id: object) -> Refusal:
+def still_running(generation_id: uuid.UUID) -> OfGeneration:
     """The time for waiting is up, and the work goes on."""
-    name = public_id("gen", generation_id)  # type: ignore[arg-type]
-    return Refusal(
+    name = public_id("gen", generation_id)
+    return OfGeneration(
+        name,
         "timeout",
         "still_running",
         f"{name} is still being made. Send the same request again to go on waiting for it: it is charged once.",

@@ -8,12 +8,13 @@ from __future__ import annotations
 import re
 import secrets
 import threading
-from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 
 from django.core.files.base import File
 from django.http import HttpRequest, HttpResponse, HttpResponseBase, StreamingHttpResponse
 
 from generation import media
+from generation.contract import OutputOutcome
 from generation.dialects import door
 from generation.media import StoredFile
 
@@ -64,6 +65,11 @@ class Splice:
         """The document in order: its own bytes, and the files between them."""
         pieces = re.split(self._mark.encode() + rb"(\d+):", document)
         return [self.files[int(piece)] if place % 2 else piece for place, piece in enumerate(pieces)]
+
+
+def base64_of(splice: Splice, files: Mapping[str, StoredFile]) -> Callable[[OutputOutcome], str]:
+    """Says the text that stands for an output's image; `files` are a reading's."""
+    return lambda output: splice.place(files[output.id])
 
 
 def length(segments: Sequence[bytes | StoredFile]) -> int:

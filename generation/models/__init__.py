@@ -3,6 +3,7 @@
 from generation.models.catalogue import Cost, ImageModel, ModelAlias, Price
 from generation.models.records import Attempt, Charge, Media, Reference
 from generation.models.requests import LIVE_STATES, TERMINAL_STATES, Generation, IdempotencyKey, Output, State
+from generation.models.uploads import Upload
 
 __all__ = [
     "LIVE_STATES",
@@ -19,4 +20,5 @@ __all__ = [
     "Price",
     "Reference",
     "State",
+    "Upload",
 ]

@@ -36,6 +36,7 @@ class Command(AnsweringCommand):
         parser.add_argument("--max-references", type=int, help="0 allows none")
         parser.add_argument("--max-image-size", default="", choices=_SIZES)
         parser.add_argument("--no-grounding", action="store_true")
+        parser.add_argument("--inline-images", action="store_true", help="chats answer with a link in the text, too")
         parser.add_argument("--ip-list", default="", help="addresses and networks, parted by commas")
 
     def answer(self, options: dict[str, Any]) -> dict[str, Any]:
@@ -71,6 +72,7 @@ def _limits(options: dict[str, Any], *, now: datetime) -> dict[str, Any]:
         "ip_list": [_network(each) for each in _list(options["ip_list"])],
         "max_image_size": options["max_image_size"],
         "is_grounding_allowed": not options["no_grounding"],
+        "are_images_inline": options["inline_images"],
         **{name: _count(name, options[name]) for name in _COUNTS},
     }
 

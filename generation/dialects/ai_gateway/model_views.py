@@ -8,9 +8,7 @@ from typing import Any
 
 from django.http import HttpRequest, HttpResponseBase
 
-from generation import queries
-from generation.contract import Outcome
-from generation.dialects import making, own_images, refusals, sse, streams, strict_json
+from generation.dialects import making, own_images, sse, streams, strict_json
 from generation.dialects.ai_gateway import base, errors, images, language
 from generation.dialects.coroutines import view
 
@@ -25,9 +23,9 @@ async def language_model(request: HttpRequest) -> HttpResponseBase:
     with client:
         if request.headers.get("ai-language-model-streaming") == "true":
             return client.sent(sse.response(_events(client, how)))
-        reading = await client.end()
+        reading = making.with_image(await client.end())
         splice = streams.Splice()
-        answer = language.render(_made(reading.outcome), how, _base64(splice, reading))
+        answer = language.render(reading.outcome, how, streams.base64_of(splice, reading.files))
         return client.sent(await streams.answer(request, json.dumps(answer).encode(), splice))
 
 
@@ -46,11 +44,11 @@ async def _events(client: making.Client, how: language.Options) -> AsyncIterator
     splice = streams.Splice()
     parts: Iterable[dict[str, Any]]
     try:
-        reading = await client.end()
-        parts = list(language.events(_made(reading.outcome), how, _base64(splice, reading)))
+        reading = making.with_image(await client.end())
+        parts = list(language.events(reading.outcome, how, streams.base64_of(splice, reading.files)))
         await streams.check(splice.files)
     except Exception as error:  # noqa: BLE001
-        refusal = refusals.said(error)
+        refusal = client.said(error)
         kind = errors.body(refusal)["error"]["type"]
         parts, splice = language.failure(refusal.message, kind, errors.status_of(refusal), how), streams.Splice()
     async for piece in streams.stream(splice.cut(b"".join(map(sse.event, parts)))):
@@ -63,9 +61,9 @@ async def image_model(request: HttpRequest) -> HttpResponseBase:
     """POST {base}/image-model"""
     client, how = await making.taken_in(request, lambda: _take_in_image(request))
     with client:
-        reading = await client.end()
+        reading = making.with_image(await client.end())
         splice = streams.Splice()
-        answer = images.render(_made(reading.outcome), how, _base64(splice, reading))
+        answer = images.render(reading.outcome, how, streams.base64_of(splice, reading.files))
         return client.sent(await streams.answer(request, json.dumps(answer).encode(), splice))
 
 
@@ -74,14 +72,3 @@ def _take_in_image(request: HttpRequest) -> tuple[making.Accepted, images.Option
     version, model = base.version_of(request, _IMAGE_VERSION), base.model_of(request, _IMAGE_MODEL)
     asked, how = images.parse(strict_json.read_object(request), version, model)
     return base.accept(request, requester, asked), how
-
-
-def _made(outcome: Outcome) -> Outcome:
-    """The outcome, if it has an image: an answer without one would be sent for again."""
-    if not any(each.mime_type for each in outcome.outputs):
-        raise refusals.of_outcome(outcome)
-    return outcome
-
-
-def _base64(splice: streams.Splice, reading: queries.Reading) -> language.Base64:
-    return lambda output: splice.place(reading.files[output.id])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from datetime import UTC, datetime
 from typing import Any
 
@@ -10,11 +11,12 @@ from django.views.decorators.csrf import csrf_exempt
 
 from accounts.authentication import Requester
 from generation import submission
-from generation.contract import GenerationRequest
+from generation.contract import GenerationRequest, invalid
 from generation.dialects import admission, door, refusals, strict_json
 from generation.dialects.gemini import casing, errors
 from generation.dialects.making import Accepted, Joining
 
+_VERSIONED = re.compile(r"(/gemini|)(?:/upload)?/(v1(?:beta|alpha)?)/")
 _HOW = "x-goog-api-key: nbp_live_... or nbp_test_..."
 
 
@@ -39,6 +41,25 @@ def accept(request: HttpRequest, requester: Requester, asked: GenerationRequest)
         idempotency_key=admission.idempotency_key(request),
         joining=Joining.IF_LOST,
     )
+
+
+def prefix_of(request: HttpRequest) -> str:
+    """The path of this door in the version that was asked, without what an upload has before it."""
+    match = _VERSIONED.match(request.path)
+    return f"{match[1]}/{match[2]}" if match else "/gemini/v1beta"
+
+
+def number_of(request: HttpRequest, name: str, default: int) -> int:
+    """A number in the query."""
+    text = request.GET.get(name) or str(default)
+    if not (text.isascii() and text.isdigit() and len(text) < 6):
+        raise invalid(name, "This is a whole number.")
+    return int(text)
+
+
+def moment(at: datetime) -> str:
+    """A time as Google writes them."""
+    return at.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
 
 
 @csrf_exempt

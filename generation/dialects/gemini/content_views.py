@@ -66,22 +66,12 @@ def _is_blocked(outcome: Outcome) -> bool:
     return outcome.error is not None and outcome.error["code"] == "content_refused"
 
 
-def _made(outcome: Outcome) -> Outcome:
-    if not any(each.mime_type for each in outcome.outputs):
-        raise refusals.of_outcome(outcome)
-    return outcome
-
-
 async def _answer(request: HttpRequest, reading: queries.Reading, options: Options) -> HttpResponseBase:
     if _is_blocked(reading.outcome):
         return JsonResponse(translate.blocked(reading.outcome, options))
     splice = streams.Splice()
-    answer = translate.render(_made(reading.outcome), options, _base64(splice, reading))
+    answer = translate.render(making.with_image(reading).outcome, options, streams.base64_of(splice, reading.files))
     return await streams.answer(request, json.dumps(answer).encode(), splice)
-
-
-def _base64(splice: streams.Splice, reading: queries.Reading) -> translate.Base64:
-    return lambda output: splice.place(reading.files[output.id])
 
 
 async def _segments(client: making.Client, options: Options) -> tuple[list[dict[str, Any]], streams.Splice]:
@@ -91,11 +81,12 @@ async def _segments(client: making.Client, options: Options) -> tuple[list[dict[
         reading = await client.end()
         if _is_blocked(reading.outcome):
             return [translate.blocked(reading.outcome, options)], splice
-        found = list(translate.events(_made(reading.outcome), options, _base64(splice, reading)))
+        image = streams.base64_of(splice, making.with_image(reading).files)
+        found = list(translate.events(reading.outcome, options, image))
         await streams.check(splice.files)
         return found, splice
     except Exception as error:  # noqa: BLE001
-        return [errors.body(refusals.said(error))], splice
+        return [errors.body(client.said(error))], splice
 
 
 async def _events(client: making.Client, options: Options) -> AsyncIterator[bytes]:

@@ -8,7 +8,7 @@ from typing import Any
 from django.http import HttpRequest, HttpResponseBase, JsonResponse
 
 from generation import queries
-from generation.contract import Refusal, invalid
+from generation.contract import Refusal
 from generation.dialects import door
 from generation.dialects.coroutines import view
 from generation.dialects.gemini import base, errors
@@ -31,19 +31,12 @@ async def model(request: HttpRequest, name: str) -> HttpResponseBase:
 
 def _models(request: HttpRequest) -> JsonResponse:
     base.requester_of(request)
-    size, start = _number(request, "pageSize", 50), _number(request, "pageToken", 0)
+    size, start = base.number_of(request, "pageSize", 50), base.number_of(request, "pageToken", 0)
     rows = queries.image_models(now=datetime.now(UTC))
     page: dict[str, Any] = {"models": [_shown(each, each["id"]) for each in rows[start : start + size]]}
     if start + size < len(rows):
         page["nextPageToken"] = str(start + size)
     return JsonResponse(page)
-
-
-def _number(request: HttpRequest, name: str, default: int) -> int:
-    text = request.GET.get(name) or str(default)
-    if not (text.isascii() and text.isdigit() and len(text) < 6):
-        raise invalid(name, "This is a whole number.")
-    return int(text)
 
 
 def _model(request: HttpRequest, name: str) -> JsonResponse:

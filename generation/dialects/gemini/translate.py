@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -12,6 +13,7 @@ from generation.dialects.conversation import OwnOutput, Turn
 from generation.dialects.fields import Fields
 from generation.dialects.signatures import output_of, signature_of
 
+_FILE = re.compile(r"^(?:https?://[^/]+(?:/gemini)?/v1(?:beta|alpha)?/)?files/([a-z0-9-]{1,40})$")
 _SPEAKERS = {"": "user", "user": "user", "model": "model"}
 # An image of an input is counted as this many tokens (https://ai.google.dev/gemini-api/docs/tokens).
 _IMAGE_TOKENS = 258
@@ -132,8 +134,10 @@ def _image(part: Fields) -> ReferenceInput | None:
         blob = part.object("inlineData")
         return ReferenceInput(data=data_urls.decoded(blob.text("data"), blob.at("data")))
     if "fileData" in part:
-        file = part.object("fileData")
-        return ReferenceInput(url=file.text("fileUri"))
+        uri = part.object("fileData").text("fileUri")
+        name = _FILE.search(uri)
+        # By its name it is one of the files that were sent ahead, whatever address this service has.
+        return ReferenceInput(file=name[1]) if name else ReferenceInput(url=uri)
     return None
 
 

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from django.urls import path, re_path
 
-from generation.dialects.gemini import base, content_views, model_views
+from generation.dialects.gemini import base, content_views, file_views, model_views
 
 urlpatterns = [
+    path("files", file_views.files),
+    path("files/<str:name>:download", file_views.download),
+    path("files/<str:name>", file_views.file),
     re_path(r"^(?:models/)?(?P<name>[^:]+):(?P<verb>[a-zA-Z]+)$", content_views.verb),
     path("models", model_views.models),
     path("models/<path:name>", model_views.model),

@@ -120,13 +120,3 @@ def from_validation(detail: Any, path: str = "") -> Refusal:
 def not_found(request: HttpRequest) -> JsonResponse:
     """Unknown routes below the door."""
     return plain(refusals.not_found(request.path))
-
-
-def bad_request() -> JsonResponse:
-    """A request that was turned away before any view."""
-    return plain(Refusal("invalid", "invalid_request", "The request cannot be read."))
-
-
-def fault() -> JsonResponse:
-    """A fault of ours, without its details."""
-    return plain(refusals.FAULT)

@@ -8,9 +8,10 @@ from dataclasses import replace
 
 from django.http import HttpRequest, HttpResponseBase
 
+from accounts.authentication import Requester
 from generation import queries
-from generation.contract import Outcome, OutputOutcome
-from generation.dialects import door, making, own_images, refusals, sse, streams, strict_json
+from generation.contract import OutputOutcome
+from generation.dialects import door, making, own_images, sse, streams, strict_json
 from generation.dialects.coroutines import view
 from generation.dialects.openai import base, chat, errors
 from generation.dialects.openai.chat import Options
@@ -23,7 +24,7 @@ async def completions(request: HttpRequest) -> HttpResponseBase:
     with client:
         if options.is_streaming:
             return client.sent(sse.response(_events(request, client, options)))
-        reading = await client.end()
+        reading = making.with_image(await client.end())
         return client.sent(await _answer(request, reading, options))
 
 
@@ -34,22 +35,23 @@ def _take_in(request: HttpRequest) -> tuple[making.Accepted, Options]:
     options = replace(
         options,
         with_usage=options.with_usage or is_openrouter,
-        with_links_in_text=request.GET.get("inline_images") in ("1", "true"),
+        with_links_in_text=_is_inline(request, requester),
     )
     return base.accept(request, requester, asked), options
 
 
+def _is_inline(request: HttpRequest, requester: Requester) -> bool:
+    """As the request says, else as the key has it."""
+    asked = request.GET.get("inline_images")
+    if asked is not None:
+        return asked in ("1", "true")
+    return requester.api_key is not None and requester.api_key.are_images_inline
+
+
 async def _answer(request: HttpRequest, reading: queries.Reading, options: Options) -> HttpResponseBase:
     splice = streams.Splice()
-    answer = chat.render(_made(reading), options, _data_url(splice, reading), _link(request))
+    answer = chat.render(reading.outcome, options, _data_url(splice, reading), _link(request))
     return await streams.answer(request, json.dumps(answer).encode(), splice)
-
-
-def _made(reading: queries.Reading) -> Outcome:
-    """The outcome, if it has an image: an answer without one would be sent for again."""
-    if not any(each.mime_type for each in reading.outcome.outputs):
-        raise refusals.of_outcome(reading.outcome)
-    return reading.outcome
 
 
 def _data_url(splice: streams.Splice, reading: queries.Reading) -> chat.Link:
@@ -68,13 +70,13 @@ async def _events(request: HttpRequest, client: making.Client, options: Options)
     async for _ in client.pings():
         yield sse.comment("at work")
     try:
-        reading = await client.end()
+        reading = making.with_image(await client.end())
         splice = streams.Splice()
-        chunks = chat.chunks(_made(reading), options, _data_url(splice, reading), _link(request))
+        chunks = chat.chunks(reading.outcome, options, _data_url(splice, reading), _link(request))
         document = b"".join(sse.event(each) for each in chunks)
         await streams.check(splice.files)
         async for piece in streams.stream(splice.cut(document)):
             yield piece
         yield sse.DONE
     except Exception as error:  # noqa: BLE001
-        yield sse.event(errors.body(refusals.said(error), path=request.path))
+        yield sse.event(errors.body(client.said(error), path=request.path))

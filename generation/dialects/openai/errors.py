@@ -41,7 +41,7 @@ def answer(request: HttpRequest, refusal: Refusal) -> JsonResponse:
 
 
 def status_of(refusal: Refusal) -> int:
-    return 404 if _code(refusal) == "model_not_found" else refusals.STATUSES[refusal.kind]
+    return 404 if code_of(refusal) == "model_not_found" else refusals.STATUSES[refusal.kind]
 
 
 def body(refusal: Refusal, *, path: str = "") -> dict[str, Any]:
@@ -53,10 +53,11 @@ def body(refusal: Refusal, *, path: str = "") -> dict[str, Any]:
             "message": refusal.message,
             "type": _TYPES.get(refusal.kind, "invalid_request_error"),
             "param": refusal.param,
-            "code": _code(refusal),
+            "code": code_of(refusal),
         }
     }
 
 
-def _code(refusal: Refusal) -> str:
+def code_of(refusal: Refusal) -> str:
+    """Its code: OpenAI's own word where it has one."""
     return _CODES.get(refusal.code, refusal.code)

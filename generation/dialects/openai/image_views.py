@@ -11,7 +11,7 @@ from django.http import HttpRequest, HttpResponseBase
 
 from generation import queries
 from generation.contract import OutputOutcome, ReferenceInput, Refusal, invalid
-from generation.dialects import door, making, refusals, sse, streams, strict_json
+from generation.dialects import door, making, sse, streams, strict_json
 from generation.dialects.coroutines import view
 from generation.dialects.openai import base, errors, images
 from generation.dialects.openai.images import Options
@@ -69,15 +69,8 @@ async def _waited_for(request: HttpRequest, take_in: Any) -> HttpResponseBase:
     with client:
         if options.is_streaming:
             return client.sent(sse.response(_events(request, client, options)))
-        reading = await client.end()
+        reading = making.with_image(await client.end())
         return client.sent(await _answer(request, reading, options))
-
-
-def _made(reading: queries.Reading) -> queries.Reading:
-    """The reading, if it has an image: an answer without one would be sent for again."""
-    if not any(map(_is_made, reading.outcome.outputs)):
-        raise refusals.of_outcome(reading.outcome)
-    return reading
 
 
 def _is_made(output: OutputOutcome) -> bool:
@@ -92,7 +85,7 @@ async def _answer(request: HttpRequest, reading: queries.Reading, options: Optio
             return {"url": door.image_link(request, output.id)}
         return {"b64_json": splice.place(reading.files[output.id])}
 
-    document = json.dumps(images.render(_made(reading).outcome, options, image)).encode()
+    document = json.dumps(images.render(reading.outcome, options, image)).encode()
     return await streams.answer(request, document, splice)
 
 
@@ -102,12 +95,12 @@ async def _events(request: HttpRequest, client: making.Client, options: Options)
     async for _ in client.pings():
         yield sse.comment("at work")
     try:
-        reading = _made(await client.end())
+        reading = making.with_image(await client.end())
         for output in filter(_is_made, reading.outcome.outputs):
             async for piece in _completed(reading, output, options):
                 yield piece
     except Exception as error:  # noqa: BLE001
-        yield sse.event(errors.body(refusals.said(error), path=request.path))
+        yield sse.event(errors.body(client.said(error), path=request.path))
 
 
 async def _completed(reading: queries.Reading, output: OutputOutcome, options: Options) -> AsyncIterator[bytes]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from django.urls import path, re_path
 
-from generation.dialects.openai import base, chat_views, image_views, model_views
+from generation.dialects.openai import base, chat_views, file_views, image_views, model_views, response_views
 
 urlpatterns = [
     path("models", model_views.models),
@@ -13,5 +13,9 @@ urlpatterns = [
     path("images/edits", image_views.edit),
     path("images", image_views.generate),
     path("chat/completions", chat_views.completions),
+    path("files", file_views.files),
+    path("files/<str:name>", file_views.file),
+    path("files/<str:name>/content", file_views.content),
+    path("responses", response_views.create),
     re_path(r"^(?P<path>.*)$", base.not_found),
 ]

@@ -1,0 +1,130 @@
+"""`/files`: sent ahead, listed, read again, removed."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from django.http import HttpRequest, HttpResponse, HttpResponseBase, JsonResponse
+
+from generation import uploads
+from generation.contract import Refusal, invalid
+from generation.dialects import coroutines, door
+from generation.dialects.coroutines import view
+from generation.dialects.openai import base, errors
+
+_PURPOSES = ("batch", "vision", "user_data", "assistants", "evals", "fine-tune")
+_LIVES = timedelta(days=30)
+_PREFIX = "file-"
+
+
+@view(errors.answer, "POST")
+async def _create(request: HttpRequest) -> HttpResponseBase:
+    """POST /files"""
+    return await door.in_intake_thread(_created, request)
+
+
+@view(errors.answer, "GET")
+async def _list(request: HttpRequest) -> HttpResponseBase:
+    """GET /files"""
+    return await door.in_thread(_listed, request)
+
+
+@view(errors.answer, "GET")
+async def _retrieve(request: HttpRequest, name: str) -> HttpResponseBase:
+    """GET /files/{name}"""
+    return await door.in_thread(_retrieved, request, name)
+
+
+@view(errors.answer, "DELETE")
+async def _delete(request: HttpRequest, name: str) -> HttpResponseBase:
+    """DELETE /files/{name}"""
+    return await door.in_thread(_deleted, request, name)
+
+
+@view(errors.answer, "GET")
+async def content(request: HttpRequest, name: str) -> HttpResponseBase:
+    """GET /files/{name}/content"""
+    return await door.in_thread(_content, request, name)
+
+
+files = coroutines.by_method(get=_list, post=_create)
+file = coroutines.by_method(get=_retrieve, delete=_delete)
+
+
+def _created(request: HttpRequest) -> JsonResponse:
+    requester = base.requester_of(request, "generate")
+    part = request.FILES.get("file")
+    if part is None:
+        raise invalid("file", "Send the file as the form's part of that name.", "file_not_found")
+    purpose = request.POST.get("purpose", "")
+    if purpose not in _PURPOSES:
+        raise invalid("purpose", f"This is one of {', '.join(_PURPOSES)}.")
+    sending = uploads.Sending(
+        purpose, filename=part.name or "", mime_type=part.content_type or "", lives=_lives(request)
+    )
+    return JsonResponse(shown(uploads.keep(requester, part.read(), sending, now=datetime.now(UTC))))
+
+
+def _lives(request: HttpRequest) -> timedelta:
+    text = request.POST.get("expires_after[seconds]", "")
+    if not text:
+        return _LIVES
+    if not (text.isascii() and text.isdigit() and 3600 <= int(text[:9]) <= _LIVES.total_seconds()):
+        raise invalid("expires_after[seconds]", "Between an hour and 30 days.")
+    return timedelta(seconds=int(text))
+
+
+def _listed(request: HttpRequest) -> JsonResponse:
+    requester = base.requester_of(request)
+    text = request.GET.get("limit") or "100"
+    if not (text.isascii() and text.isdigit() and 1 <= int(text[:9]) <= 10_000):
+        raise invalid("limit", "This is a whole number from 1 to 10000.")
+    limit, after = min(int(text), 1000), request.GET.get("after", "")
+    found = uploads.listed(
+        requester,
+        limit=limit + 1,
+        after=name_of(after) if after else "",
+        purpose=request.GET.get("purpose", ""),
+        is_rising=request.GET.get("order") == "asc",
+    )
+    data = [shown(each) for each in found[:limit]]
+    ends = {"first_id": data[0]["id"], "last_id": data[-1]["id"]} if data else {"first_id": None, "last_id": None}
+    return JsonResponse({"object": "list", "data": data, "has_more": len(found) > limit, **ends})
+
+
+def _retrieved(request: HttpRequest, name: str) -> JsonResponse:
+    return JsonResponse(shown(uploads.found(base.requester_of(request), name_of(name))))
+
+
+def _deleted(request: HttpRequest, name: str) -> JsonResponse:
+    uploads.forget(base.requester_of(request, "generate"), name_of(name))
+    return JsonResponse({"id": name, "object": "file", "deleted": True})
+
+
+def _content(request: HttpRequest, name: str) -> HttpResponse:
+    requester = base.requester_of(request)
+    found = uploads.found(requester, name_of(name))
+    return HttpResponse(uploads.content(requester, found.name), content_type="application/octet-stream")
+
+
+def name_of(public: str) -> str:
+    """The name of a file behind the id that this door shows."""
+    if not public.startswith(_PREFIX):
+        raise Refusal("not_found", "file_not_found", "There is no file of yours with that id.")
+    return public.removeprefix(_PREFIX)
+
+
+def shown(found: uploads.File) -> dict[str, Any]:
+    """A file in this door's form."""
+    return {
+        "id": f"{_PREFIX}{found.name}",
+        "object": "file",
+        "bytes": found.byte_count,
+        "created_at": int(found.created_at.timestamp()),
+        "expires_at": int(found.expires_at.timestamp()),
+        "filename": found.filename,
+        "purpose": found.purpose,
+        "status": "processed",
+        "status_details": None,
+    }
