@@ -100,6 +100,8 @@ class Installation:
             "NBP_ACCOUNT_QUEUE_CAP": "100000",
             "NBP_REQUESTS_PER_MINUTE": "1000000",
             "NBP_LOG_LEVEL": "WARNING",
+            # Heeded by what `benchmarks.tracing` puts on the path.
+            "NBP_BENCH_TRACE": str(self.folder),
         }
         return environment | self._services() | self._settings
 

@@ -29,9 +29,8 @@ def replaced(text: str, results: Mapping[str, Any]) -> str:
     """The document with the table of these results between its marks."""
     before, _, rest = text.partition(BEGIN)
     _, _, after = rest.partition(END)
-    return "\n".join(
-        [before + BEGIN, "", *table(results), "", *bare_work(results), *machines(results), "", END + after]
-    )
+    notes = [*bare_work(results), *database_share(results), *machines(results)]
+    return "\n".join([before + BEGIN, "", *table(results), "", *notes, "", END + after])
 
 
 def table(results: Mapping[str, Any]) -> Iterator[str]:
@@ -80,6 +79,17 @@ def bare_work(results: Mapping[str, Any]) -> Iterator[str]:
         milliseconds = results.get("cpu", {}).get("figures", {}).get(size, {}).get("bare_work_ms")
         if milliseconds is not None:
             yield f"The bare steps of carrying one image of {size}, in one process, took {milliseconds:g} ms of CPU."
+
+
+def database_share(results: Mapping[str, Any]) -> Iterator[str]:
+    """What of a lone generation's time goes to its database."""
+    figures = results.get("trace", {}).get("figures")
+    if figures:
+        yield (
+            f"Of the {figures['through_p50_ms']:g} ms that a lone generation took in a traced run, "
+            f"{figures['statements']:g} statements took {figures['statements_ms']:g} ms and "
+            f"{figures['commits']:g} commits {figures['commits_ms']:g} ms, as seen from Python."
+        )
 
 
 def machines(results: Mapping[str, Any]) -> Iterator[str]:
