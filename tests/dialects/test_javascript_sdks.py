@@ -24,7 +24,7 @@ def test_every_call(kind: str, environment: dict[str, str], bought: Callable[[],
     major = MAJORS[kind]
     seen = sdks.run_javascript(kind, "all.mjs", environment | {"NBP_AI_MAJOR": str(major)})
     assert seen == _EVERYWHERE | (_SINCE_6 if major > 5 else {}) | _ONLY.get(major, {})
-    assert bought() == {5: 29, 6: 32, 7: 33}[major]
+    assert bought() == {5: 30, 6: 33, 7: 34}[major]
 
 
 _EVERYWHERE: dict[str, Any] = {
@@ -34,6 +34,7 @@ _EVERYWHERE: dict[str, Any] = {
     "openai stream": ["image_generation.completed"],
     "openai chat": [1, True],
     "openai responses": True,
+    "openai files": [True, True],
     "openai refused": _error("Error", 400),
     "openai key": _error("Error", 401),
     "gateway text": [1, True, True, "stop", 2],
@@ -63,6 +64,7 @@ _EVERYWHERE: dict[str, Any] = {
     "genai generate": 1,
     "genai stream": 1,
     "genai chat": True,
+    "genai files": [True, 9 * 2**20],
     "genai models": 4,
     "genai tokens": True,
     "genai blocked": "PROHIBITED_CONTENT",

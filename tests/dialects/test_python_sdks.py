@@ -37,6 +37,7 @@ def test_openai(sdk: str, environment: dict[str, str], bought: Callable[[], int]
     assert seen["responses again"] == [True, True]
     kinds = ["response.created", "response.completed", True]
     assert seen["responses stream"] == kinds
+    assert seen["files"] == [True] * 5
     assert seen["async"] == [3, True]
     assert {name: each[:3] for name, each in seen["errors"].items()} == {
         "refused": ["BadRequestError", 400, "moderation_blocked"],
@@ -54,7 +55,7 @@ def test_openai(sdk: str, environment: dict[str, str], bought: Callable[[], int]
         "image": ["BadRequestError", 400, "reference_not_decodable"],
     }
     assert seen["errors"]["style"][4] == "style"
-    assert bought() == 21
+    assert bought() == 22
 
 
 @pytest.mark.parametrize("sdk", sdks.python_sdks("google-genai"))
@@ -70,6 +71,8 @@ def test_google_genai(sdk: str, environment: dict[str, str], bought: Callable[[]
     assert seen["tokens"] > 258
     assert seen["blocked"][0] is None
     assert "PROHIBITED_CONTENT" in seen["blocked"][1]
+    assert seen["files"] == [True, True, "a picture", True]
+    assert seen["file gone"] == ["ClientError", 404, "NOT_FOUND"]
     assert seen["async"] == [3, 3]
     assert seen["errors"] == {
         "no image": ["ClientError", 400, "INVALID_ARGUMENT"],
@@ -81,4 +84,4 @@ def test_google_genai(sdk: str, environment: dict[str, str], bought: Callable[[]
         "key": ["ClientError", 401, "UNAUTHENTICATED"],
         "image": ["ClientError", 400, "INVALID_ARGUMENT"],
     }
-    assert bought() == 11
+    assert bought() == 12

@@ -61,6 +61,11 @@ await see("openai responses", async () => {
   const { output } = await openai.responses.create({ model: MODEL, input: "a response" });
   return isPng(output.find((each) => each.type === "image_generation_call").result);
 });
+await see("openai files", async () => {
+  const file = await openai.files.create({ file: await toFile(png, "x.png"), purpose: "vision" });
+  const names = (await openai.files.list()).data.map((each) => each.id);
+  return [names.includes(file.id), (await openai.files.delete(file.id)).deleted];
+});
 await see("openai refused", () => openai.images.generate({ model: MODEL, prompt: "sandbox:refuse" }));
 await see("openai key", () => new OpenAI({ baseURL: `${ORIGIN}/openai/v1`, apiKey: "wrong" }).models.list());
 
@@ -188,6 +193,14 @@ await see("genai chat", async () => {
   await chat.sendMessage({ message: "a genai chat" });
   const second = await chat.sendMessage({ message: "and another" });
   return second.usageMetadata.promptTokenCount > 500;
+});
+await see("genai files", async () => {
+  const file = await genai.files.upload({ file: new Blob([png], { type: "image/png" }), config: { displayName: "x" } });
+  const contents = [{ fileData: { fileUri: file.uri, mimeType: file.mimeType } }, { text: "a genai file" }];
+  const made = await genai.models.generateContent({ model: MODEL, contents });
+  const pieces = await genai.files.upload({ file: new Blob([Buffer.alloc(9 * 2 ** 20)], { type: "image/png" }) });
+  await genai.files.delete({ name: file.name });
+  return [made.usageMetadata.promptTokenCount > 500, Number(pieces.sizeBytes)];
 });
 await see("genai models", async () => {
   const names = [];

@@ -1,6 +1,7 @@
 """Every call of google-genai that this service answers, as its users write them; prints what came as JSON."""
 
 import asyncio
+import io
 import json
 import os
 
@@ -75,6 +76,18 @@ seen["chat"] = [
 seen["tokens"] = client.models.count_tokens(model=MODEL, contents=["a cat on a mat", picture]).total_tokens
 blocked = ask("sandbox:refuse")
 seen["blocked"] = [blocked.candidates, str(blocked.prompt_feedback.block_reason)]
+
+
+file = client.files.upload(file=io.BytesIO(png), config={"mime_type": "image/png", "display_name": "a picture"})
+named = ask([file, "with a file"])
+seen["files"] = [
+    file.size_bytes == len(png),
+    named.usage_metadata.prompt_token_count > 500,
+    client.files.get(name=file.name).display_name,
+    file.name in [each.name for each in client.files.list()],
+]
+client.files.delete(name=file.name)
+seen["file gone"] = error_of(lambda: client.files.get(name=file.name))
 
 
 async def asynchronous():

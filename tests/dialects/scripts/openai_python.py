@@ -116,6 +116,18 @@ kinds = [each.type for each in client.responses.create(model=MODEL, input="a str
 seen["responses stream"] = [kinds[0], kinds[-1], "response.image_generation_call.completed" in kinds]
 
 
+sent = client.files.create(file=("in.png", png), purpose="vision")
+content = [{"type": "input_text", "text": "with a file"}, {"type": "input_image", "file_id": sent.id, "detail": "auto"}]
+named = client.responses.create(model=MODEL, input=[{"role": "user", "content": content}])
+seen["files"] = [
+    sent.bytes == len(png),
+    named.usage.input_tokens > 500,
+    client.files.content(sent.id).read() == png,
+    sent.id in [each.id for each in client.files.list()],
+    client.files.delete(sent.id).deleted,
+]
+
+
 async def asynchronous():
     async with AsyncOpenAI(base_url=BASE, api_key=KEY) as other:
         several = await asyncio.gather(*(other.images.generate(model=MODEL, prompt="at once") for _ in range(3)))
