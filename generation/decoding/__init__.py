@@ -3,6 +3,7 @@
 Nothing here knows where a file came from or what it costs. Everything that decodes blocks: call it on a thread.
 """
 
+from generation.decoding.conversions import converted
 from generation.decoding.outputs import verify_output
 from generation.decoding.pool import take_in_apart
 from generation.decoding.previews import thumbnail
@@ -15,6 +16,7 @@ __all__ = [
     "Decoded",
     "SizeClass",
     "Undecodable",
+    "converted",
     "inspect_reference",
     "nearest_ratio",
     "size_class",

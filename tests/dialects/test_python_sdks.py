@@ -23,6 +23,9 @@ def test_openai(sdk: str, environment: dict[str, str], bought: Callable[[], int]
     assert httpx2.get(seen["url"], trust_env=False).content.startswith(b"\x89PNG")
     assert seen["extra"] == [1344, 768]
     assert seen["raw"] == ["x-generation-id", "x-request-id"]
+    assert (seen["jpeg"][0], seen["jpeg"][2]) == ("ffd8", "jpeg")
+    assert seen["webp"][1:] == ["WEBP", "webp"]
+    assert (seen["png"][0], seen["png"][2]) == ("8950", "png")
     assert [len(each) for each in seen["edit"]] == [2, 2]
     assert seen["mask"][:3] + seen["mask"][4:] == ["BadRequestError", 400, "not_supported", "mask"]
     assert [each[0] for each in seen["stream"]] == ["image_generation.completed"]
@@ -55,7 +58,7 @@ def test_openai(sdk: str, environment: dict[str, str], bought: Callable[[], int]
         "image": ["BadRequestError", 400, "reference_not_decodable"],
     }
     assert seen["errors"]["style"][4] == "style"
-    assert bought() == 22
+    assert bought() == 25
 
 
 @pytest.mark.parametrize("sdk", sdks.python_sdks("google-genai"))

@@ -13,6 +13,7 @@ import zlib
 from collections.abc import Callable
 from io import BytesIO
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -775,3 +776,17 @@ def test_too_wide_and_too_tall_count_the_same() -> None:
 )
 def test_size_class(width: int, height: int, size: str) -> None:
     assert decoding.size_class(width, height) == size
+
+
+@pytest.mark.parametrize("kind", ["PNG", "JPEG", "WEBP"])
+@pytest.mark.parametrize("mode", ["RGB", "RGBA", "L"])
+def test_a_picture_in_another_format_has_the_same_pixels(tmp_path: Path, kind: Any, mode: str) -> None:
+    source = tmp_path / "source.png"
+    images.picture(64, 48, "RGBA" if mode == "RGBA" else "RGB").convert(mode).save(source)
+    made = Image.open(BytesIO(decoding.converted(source, kind, 95)))
+    assert (made.format, made.size) == (kind, (64, 48))
+    if mode == "RGB":
+        difference = ImageChops.difference(made.convert("RGB"), Image.open(source))
+        assert max(ImageStat.Stat(difference).mean) < (0.01 if kind == "PNG" else 12)
+    if mode == "RGBA" and kind == "JPEG":
+        assert made.getpixel((0, 0)) >= (235, 235, 235), "white where it was transparent"

@@ -9,12 +9,13 @@ from typing import Any
 
 from django.http import HttpRequest, HttpResponseBase
 
-from generation import queries
+from generation import conversions, queries
 from generation.contract import OutputOutcome, ReferenceInput, Refusal, invalid
 from generation.dialects import door, making, sse, streams, strict_json
 from generation.dialects.coroutines import view
 from generation.dialects.openai import base, errors, images
 from generation.dialects.openai.images import Options
+from generation.media import StoredFile
 
 _MAX_FILE_BYTES = 20 * 1024 * 1024
 _FILES = ("image", "image[]")
@@ -73,17 +74,28 @@ async def _waited_for(request: HttpRequest, take_in: Any) -> HttpResponseBase:
         return client.sent(await _answer(request, reading, options))
 
 
+async def _files(reading: queries.Reading, options: Options) -> dict[str, StoredFile]:
+    """Where the images lie that are to be sent: as they were made, or in the format asked for."""
+    found = dict(reading.files)
+    for output in reading.outcome.outputs:
+        if output.id in found and not options.is_as_made(output):
+            found[output.id] = await door.in_file_thread(
+                conversions.in_format, found[output.id], options.mime_type, options.compression
+            )
+    return found
+
+
 def _is_made(output: OutputOutcome) -> bool:
     return output.mime_type is not None
 
 
 async def _answer(request: HttpRequest, reading: queries.Reading, options: Options) -> HttpResponseBase:
-    splice = streams.Splice()
+    splice, files = streams.Splice(), await _files(reading, options)
 
     def image(output: OutputOutcome) -> dict[str, str]:
         if options.with_links:
             return {"url": door.image_link(request, output.id)}
-        return {"b64_json": splice.place(reading.files[output.id])}
+        return {"b64_json": splice.place(files[output.id])}
 
     document = json.dumps(images.render(reading.outcome, options, image)).encode()
     return await streams.answer(request, document, splice)
@@ -104,8 +116,8 @@ async def _events(request: HttpRequest, client: making.Client, options: Options)
 
 
 async def _completed(reading: queries.Reading, output: OutputOutcome, options: Options) -> AsyncIterator[bytes]:
-    splice = streams.Splice()
-    event = images.completed(reading.outcome, output, options, splice.place(reading.files[output.id]))
+    splice, files = streams.Splice(), await _files(reading, options)
+    event = images.completed(reading.outcome, output, options, splice.place(files[output.id]))
     await streams.check(splice.files)
     async for piece in streams.stream(splice.cut(sse.event(event, name=event["type"]))):
         yield piece

@@ -11,6 +11,8 @@ from generation.dialects import data_urls, sizes
 from generation.dialects.fields import Fields
 
 _MAX_N = 10
+_FORMATS = ("png", "jpeg", "webp")
+_COMPRESSION = 90
 _QUALITIES = ("auto", "low", "medium", "high", "standard", "hd")
 # Nothing but an explicit size is made in 4K, which costs twice as much.
 _SIZE_OF_QUALITY = {"low": "1K", "medium": "1K", "standard": "1K", "high": "2K", "hd": "2K"}
@@ -51,6 +53,12 @@ class Options:
     quality: str = "high"
     kind: str = "image_generation"
     is_openrouter: bool = False
+    mime_type: str = ""
+    compression: int = 90
+
+    def is_as_made(self, output: OutputOutcome) -> bool:
+        """Whether an image can leave as it is."""
+        return self.mime_type in ("", output.mime_type)
 
 
 def parse(
@@ -72,22 +80,30 @@ def parse(
         seed=fields.whole("seed", 0, 2**31 - 1),
         metadata=_metadata(fields),
     )
+    compression = fields.whole("output_compression", 0, 100)
     options = Options(
         with_links=fields.choice("response_format", ("b64_json", "url")) == "url",
         is_streaming=fields.flag("stream"),
         quality=quality if quality in ("low", "medium") else "high",
         kind="image_edit" if is_edit else "image_generation",
+        mime_type=_mime_type(fields),
+        compression=_COMPRESSION if compression is None else compression,
     )
+    if options.with_links and options.mime_type:
+        raise invalid("output_format", "Links lead to the image as it was made.", "not_supported")
     return asked, options
+
+
+def _mime_type(fields: Fields) -> str:
+    name = fields.choice("output_format", _FORMATS)
+    return f"image/{name}" if name else ""
 
 
 def _check_what_is_fixed(fields: Fields) -> None:
     """What can be asked for as long as it is what comes anyway."""
     fields.choice("background", ("auto", "opaque"))
     fields.choice("moderation", ("auto",))
-    fields.choice("output_format", ("png",))
     fields.choice("input_fidelity", ("high",))
-    fields.whole("output_compression", 100, 100)
     fields.whole("partial_images", 0, 3)
     fields.lacks("style")
 
@@ -136,7 +152,7 @@ def render(outcome: Outcome, options: Options, image: Image) -> dict[str, Any]:
     """The answer; `image` says how an output's image stands in it. Images that failed are left out."""
     made = [each for each in outcome.outputs if each.mime_type]
     if options.is_openrouter:
-        return _as_openrouter(outcome, made, image)
+        return _as_openrouter(outcome, options, made, image)
     return {
         "created": int(outcome.created_at.timestamp()),
         "data": [dict(image(each)) for each in made],
@@ -145,12 +161,12 @@ def render(outcome: Outcome, options: Options, image: Image) -> dict[str, Any]:
     }
 
 
-def _as_openrouter(outcome: Outcome, made: Sequence[OutputOutcome], image: Image) -> dict[str, Any]:
+def _as_openrouter(outcome: Outcome, options: Options, made: Sequence[OutputOutcome], image: Image) -> dict[str, Any]:
     usage = [each.usage or Usage() for each in made]
     given, out = sum(each.input_tokens for each in usage), sum(each.output_tokens for each in usage)
     return {
         "created": int(outcome.created_at.timestamp()),
-        "data": [{**image(each), "media_type": each.mime_type} for each in made],
+        "data": [{**image(each), "media_type": options.mime_type or each.mime_type} for each in made],
         "usage": {
             "prompt_tokens": given,
             "completion_tokens": out,
@@ -164,7 +180,7 @@ def _facts(output: OutputOutcome, options: Options) -> dict[str, Any]:
     """What is true of the picture, rather than what was asked for."""
     return {
         "background": "opaque",
-        "output_format": (output.mime_type or "").removeprefix("image/"),
+        "output_format": (options.mime_type or output.mime_type or "").removeprefix("image/"),
         "quality": options.quality,
         "size": f"{output.width}x{output.height}",
     }

@@ -52,6 +52,11 @@ seen["raw"] = sorted(
     if name in ("x-generation-id", "x-request-id")
 )
 
+for name in ("jpeg", "webp", "png"):
+    made = client.images.generate(model=MODEL, prompt="a format", output_format=name, extra_body={"image_size": "1K"})
+    start = base64.b64decode(made.data[0].b64_json)[:12]
+    seen[name] = [start[:2].hex(), start[8:].decode("latin-1"), made.output_format]
+
 one = client.images.edit(model=MODEL, prompt="red", image=io.BytesIO(png))
 many = client.images.edit(model=MODEL, prompt="both", image=[("a.png", png, "image/png"), ("b.png", png)], n=1)
 seen["edit"] = [size_of(one.data[0].b64_json), size_of(many.data[0].b64_json)]
