@@ -28,7 +28,7 @@ class Found:
 
 def find(name: str, *, now: datetime) -> Found:
     """The image model behind a public name; the default model for an empty one. Refuses unknown and retired ones."""
-    image_model, alias = _MODELS.get(name)
+    image_model, alias = _MODELS.get(name) if name.isprintable() else (None, None)
     if image_model is None:
         raise invalid(
             "model", f"There is no image model {name[:120]!r}. GET /api/v1/models lists them.", "model_not_found"

@@ -47,6 +47,8 @@ class GenerationRequest:
     seed: int | None = None
     metadata: Mapping[str, str] = field(default_factory=dict)
     tags: tuple[str, ...] = ()
+    # The conversation this is the end of, as a hash; it changes nothing of what is asked.
+    conversation: str = ""
 
 
 class Refusal(Exception):

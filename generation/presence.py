@@ -11,9 +11,10 @@ import threading
 import uuid
 from collections import Counter
 from collections.abc import Sequence
+from contextvars import ContextVar
 from datetime import timedelta
 
-from django.db import DatabaseError, connection
+from django.db import DatabaseError, InterfaceError, connection
 from django.db.models import Q, QuerySet
 from django.db.models.expressions import CombinedExpression
 from django.db.models.functions import Now
@@ -45,6 +46,23 @@ def join(rows: QuerySet[Generation]) -> uuid.UUID | None:
             if rows.filter(pk=pk).update(connected_until=connected_until()):
                 return pk
     return None
+
+
+# Set while a request is taken in; what it holds is set when its client leaves meanwhile.
+_leaving: ContextVar[threading.Event | None] = ContextVar("leaving", default=None)
+
+
+def watched() -> threading.Event:
+    """An event to set when the client leaves while its request, in this context, is being taken in."""
+    event = threading.Event()
+    _leaving.set(event)
+    return event
+
+
+def has_left() -> bool:
+    """Whether the client has left whose request is taken in here."""
+    event = _leaving.get()
+    return event is not None and event.is_set()
 
 
 class Presence:
@@ -96,7 +114,7 @@ class Presence:
         try:
             for start in range(0, len(held), 500):
                 _extend(held[start : start + 500])
-        except DatabaseError as error:
+        except (DatabaseError, InterfaceError) as error:
             logger.warning("could not note who is connected: %s", error)
         finally:
             connection.close()
@@ -139,7 +157,7 @@ def _write_quietly(commit: GroupCommit[uuid.UUID, None], generation_id: uuid.UUI
     """What cannot be written is found by the time in the row."""
     try:
         commit.do(generation_id)
-    except DatabaseError as error:
+    except (DatabaseError, InterfaceError) as error:
         logger.warning("could not note what became of the client of %s: %s", generation_id, error)
 
 

@@ -101,7 +101,9 @@ def _forget_words(now: datetime) -> int:
         )
         references.delete()
         IdempotencyKey.objects.filter(generation__in=ids).delete()
-        Generation.objects.filter(pk__in=ids).update(prompt="", metadata={}, tags=[], request_sha256="", purged_at=now)
+        Generation.objects.filter(pk__in=ids).update(
+            prompt="", metadata={}, tags=[], request_sha256="", conversation_sha256="", purged_at=now
+        )
     _remove(names)
     return len(ids)
 

@@ -12,6 +12,8 @@ import uuid
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from pathlib import Path
+from tempfile import NamedTemporaryFile
 
 from django.conf import settings
 from django.db import IntegrityError
@@ -22,10 +24,13 @@ from accounts.identifiers import new_uuid, public_id
 from accounts.transactions import write_transaction
 from generation import media
 from generation.contract import Refusal, invalid
+from generation.media import StoredFile
 from generation.models import Upload
 
 # As Gemini's clients read them out of an address: letters and digits, dashes only inside.
 _NAME = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,38}[a-z0-9])?")
+# Pieces but the last have a multiple of so many bytes.
+GRANULARITY = 256 * 1024
 _UNFINISHED_FOR = timedelta(hours=24)
 _BATCH = 200
 
@@ -70,35 +75,46 @@ def keep(requester: Requester, data: bytes, sending: Sending, *, now: datetime) 
 
 
 def begin(requester: Requester, sending: Sending, byte_count: int, *, now: datetime) -> str:
-    """Open a file that comes in pieces; the answer is the secret that stands for it."""
+    """Open a file of so many bytes that comes in pieces; the answer is the secret that stands for it."""
+    if byte_count < 1:
+        raise invalid("X-Goog-Upload-Header-Content-Length", "Say how many bytes the file has.")
     _require_room(requester, byte_count)
     row = _row(requester, sending, now)
     secret = secrets.token_urlsafe(32)
-    row.is_whole, row.secret_sha256 = False, _hash(secret)
+    row.is_whole, row.secret_sha256, row.byte_count = False, _hash(secret), byte_count
     row.expires_at = min(row.expires_at, now + _UNFINISHED_FOR)
     _save(row)
     return f"{row.pk.hex}.{secret}"
 
 
 def add(address: str, offset: int, data: bytes) -> None:
-    """Take the next piece; one that is sent again takes the place of the first."""
+    """Take the next piece, or the last one again. Pieces but the last have a multiple of 256 KiB, as at Google."""
     row = _coming(address)
-    if offset != row.byte_count and not media.exists(_piece_name(row.pk, offset)):
-        raise invalid("X-Goog-Upload-Offset", f"The next piece begins at {row.byte_count}.")
-    _require_small(offset + len(data))
+    end = offset + len(data)
+    is_repeated = end == row.received_count and media.exists(_piece_name(row.pk, offset))
+    if offset != row.received_count and not is_repeated:
+        raise invalid("X-Goog-Upload-Offset", f"The next piece begins at {row.received_count}.")
+    if end > row.byte_count or (end < row.byte_count and (not data or len(data) % GRANULARITY)):
+        raise invalid("X-Goog-Upload-Offset", f"A piece has n x {GRANULARITY} bytes, the last one the rest.")
     media.remove(_piece_name(row.pk, offset))
     media.store(_piece_name(row.pk, offset), data)
-    Upload.objects.filter(pk=row.pk).update(byte_count=offset + len(data))
+    Upload.objects.filter(pk=row.pk).update(received_count=end)
 
 
 def finish(address: str, *, lives: timedelta, now: datetime) -> File:
     """Put the pieces together."""
     row = _coming(address)
+    if row.received_count != row.byte_count:
+        raise invalid("X-Goog-Upload-Command", f"{row.byte_count - row.received_count} bytes are still to come.")
     pieces = list(_pieces(row))
-    whole = b"".join(media.read(name) for name in pieces)
-    row.byte_count, row.sha256, row.is_whole = len(whole), hashlib.sha256(whole).hexdigest(), True
-    row.expires_at, row.secret_sha256 = now + lives, ""
-    media.store(_storage_name(row.pk), whole)
+    digest = hashlib.sha256()
+    with NamedTemporaryFile(dir=media.spool_directory()) as whole:
+        for piece in (piece for name in pieces for piece in media.chunks(name)):
+            digest.update(piece)
+            whole.write(piece)
+        whole.flush()
+        media.store(_storage_name(row.pk), Path(whole.name))
+    row.sha256, row.is_whole, row.secret_sha256, row.expires_at = digest.hexdigest(), True, "", now + lives
     row.save()
     _remove(pieces)
     return _file(row)
@@ -109,13 +125,18 @@ def found(requester: Requester, name: str) -> File:
     return _file(_own_row(requester, name))
 
 
+def stored(requester: Requester, name: str) -> StoredFile:
+    """Where one of the requester's own files lies."""
+    row = _own_row(requester, name)
+    file = StoredFile(_storage_name(row.pk), row.byte_count)
+    if not media.is_whole(file):
+        raise Refusal("gone", "file_not_found", "The stored file is no longer there.")
+    return file
+
+
 def content(requester: Requester, name: str) -> bytes:
     """The bytes of one of the requester's own files."""
-    row = _own_row(requester, name)
-    try:
-        return media.read(_storage_name(row.pk))
-    except FileNotFoundError:
-        raise Refusal("gone", "file_not_found", "The stored file is no longer there.") from None
+    return media.read(stored(requester, name).name)
 
 
 def listed(
@@ -205,7 +226,7 @@ def _own(requester: Requester) -> QuerySet[Upload]:
 
 
 def _own_row(requester: Requester, name: str) -> Upload:
-    row = _own(requester).filter(name=name).first()
+    row = _own(requester).filter(name=name).first() if _NAME.fullmatch(name) else None
     if row is None:
         raise Refusal("not_found", "file_not_found", "There is no file of yours with that name.")
     return row
@@ -238,9 +259,9 @@ def _piece_name(row_id: uuid.UUID, offset: int) -> str:
 def _pieces(row: Upload) -> Iterator[str]:
     """The stored pieces of a file that came in some, in order."""
     offset = 0
-    while media.exists(name := _piece_name(row.pk, offset)) and (size := media.size(name)):
+    while offset < row.received_count and media.exists(name := _piece_name(row.pk, offset)):
         yield name
-        offset += size
+        offset += media.size(name)
 
 
 def _file(row: Upload) -> File:

@@ -61,8 +61,8 @@ class ApiHandler(ASGIHandler):
 
     async def _serve(self, request: HttpRequest, receive: Any, send: Any) -> None:
         """Answer, unless the client leaves before."""
-        answering = asyncio.create_task(self._answer(request, send))
         leaving = asyncio.create_task(self.listen_for_disconnect(receive))
+        answering = asyncio.create_task(self._answer(request, send, leaving))
         try:
             await asyncio.wait((answering, leaving), return_when=asyncio.FIRST_COMPLETED)
         finally:
@@ -73,15 +73,17 @@ class ApiHandler(ASGIHandler):
             if isinstance(end, Exception) and not isinstance(end, RequestAborted):
                 raise end
 
-    async def _answer(self, request: HttpRequest, send: Any) -> None:
-        await self._send(await self.get_response_async(request), send)
+    async def _answer(self, request: HttpRequest, send: Any, leaving: asyncio.Task[None]) -> None:
+        await self._send(await self.get_response_async(request), send, leaving)
 
-    async def _send(self, response: Any, send: Any) -> None:
+    async def _send(self, response: Any, send: Any, leaving: asyncio.Task[None] | None = None) -> None:
         response._handler_class = self.__class__
         try:
             await self.send_response(response, send)
-            # The last byte has left, to a client that was there: one that leaves before ends this task.
-            getattr(response, "on_delivered", _nobody_asks)()
+            # To a client that has left the server sends nothing, and says nothing of it.
+            await asyncio.sleep(0)
+            if leaving is None or not leaving.done():
+                getattr(response, "on_delivered", _nobody_asks)()
         finally:
             response.close()
 

@@ -9,11 +9,12 @@ from generation.decoding.pool import take_in_apart
 from generation.decoding.previews import thumbnail
 from generation.decoding.references import CleanImage, inspect_reference, take_in
 from generation.decoding.shapes import SizeClass, nearest_ratio, size_class
-from generation.decoding.verdict import Decoded, Undecodable
+from generation.decoding.verdict import Decoded, Kind, Undecodable
 
 __all__ = [
     "CleanImage",
     "Decoded",
+    "Kind",
     "SizeClass",
     "Undecodable",
     "converted",

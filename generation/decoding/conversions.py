@@ -16,7 +16,8 @@ _WHITE = (255, 255, 255)
 def converted(path: Path, kind: Kind, quality: int) -> bytes:
     """The picture as `kind`; `quality` is 0 to 100, of no meaning for PNG. A JPEG has white where it was transparent.
 
-    Raises `Undecodable` for a picture that is too large to be unfolded. Blocks while others are being decoded.
+    Raises `Undecodable` for a picture that is too large to be unfolded, or that the format cannot hold. Blocks while
+    others are being decoded.
     """
     with path.open("rb") as file, pillow.slot(), pillow.opened(file, kind_of(file.read(16))) as image:
         require_unfoldable(*image.size)

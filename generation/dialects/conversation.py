@@ -6,6 +6,8 @@ client may have lost of it. Else the conversation is told anew, its pictures sen
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal
@@ -14,6 +16,8 @@ from generation.contract import ReferenceInput, invalid
 
 # The public id of the requester's own output that an image is, or nothing.
 OwnOutput = Callable[[ReferenceInput], str]
+# The same for the picture that ended a conversation, by its hash.
+Ended = Callable[[str], str]
 _NAMES = {"user": "User", "model": "Model"}
 
 
@@ -33,17 +37,39 @@ class Asked:
     prompt: str
     references: tuple[ReferenceInput, ...] = ()
     previous: str = ""
+    conversation: str = ""
 
 
-def asked(turns: Sequence[Turn], own_output: OwnOutput, *, param: str) -> Asked:
-    """What the last turn asks for. `param` names the conversation in a refusal."""
+def asked(turns: Sequence[Turn], own_output: OwnOutput, *, param: str, ended: Ended | None = None) -> Asked:
+    """What the last turn asks for. `param` names the conversation in a refusal. With `ended`, the picture of a model's
+    turn that came back as words only is found by what was said before it."""
     if not any(turn.speaker == "user" for turn in turns):
         raise invalid(param, "There is no user's turn.")
     place = max((index for index, turn in enumerate(turns) if _is_picture(turn)), default=-1)
     previous = own_output(turns[place].images[-1]) if place >= 0 else ""
-    said = turns[place + 1 :] if previous else turns
+    if place < 0 and ended is not None:
+        place = max((index for index, turn in enumerate(turns) if turn.speaker == "model"), default=-1)
+        previous = ended(hash_of(turns[:place])) if place >= 0 else ""
+    said = _since(turns, place) if previous else turns
     images = tuple(_known(image, own_output) for turn in said for image in turn.images)
-    return Asked(_told(said), images, previous)
+    return Asked(_told(said), images, previous, hash_of(turns) if ended is not None else "")
+
+
+def _since(turns: Sequence[Turn], place: int) -> list[Turn]:
+    """What was said after a turn, under the rules that stand before all: they may have changed since."""
+    return [turn for turn in turns[:place] if turn.speaker == "system"] + list(turns[place + 1 :])
+
+
+def hash_of(turns: Sequence[Turn]) -> str:
+    """What a conversation is known by: who said what and sent which images, but for the model's words and pictures,
+    which clients change."""
+    said = [turn for turn in turns if turn.speaker != "model"]
+    told = [[turn.speaker, turn.text, [_digest(image) for image in turn.images]] for turn in said]
+    return hashlib.sha256(json.dumps(told).encode()).hexdigest()
+
+
+def _digest(image: ReferenceInput) -> str:
+    return image.url or image.output or image.file or hashlib.sha256(image.data).hexdigest()
 
 
 def _is_picture(turn: Turn) -> bool:

@@ -27,12 +27,19 @@ from generation import media
 P = ParamSpec("P")
 T = TypeVar("T")
 _FILE_THREADS = 8
+# As many as pictures are unfolded at once.
+_CONVERSION_THREADS = 2
 
 
 @functools.cache
 def _executor(name: str) -> ThreadPoolExecutor:
     """Creates may wait for the addresses of references, and files for their disk; the others never wait for them."""
-    sizes = {"intake": settings.NBP_INTAKE_THREADS, "door": settings.NBP_WAITING_THREADS, "files": _FILE_THREADS}
+    sizes = {
+        "intake": settings.NBP_INTAKE_THREADS,
+        "door": settings.NBP_WAITING_THREADS,
+        "files": _FILE_THREADS,
+        "conversions": _CONVERSION_THREADS,
+    }
     return ThreadPoolExecutor(sizes[name], thread_name_prefix=name)
 
 
@@ -50,6 +57,12 @@ async def in_file_thread(function: Callable[P, T], *args: P.args, **kwargs: P.kw
     """Run work on files, which must not touch the database."""
     work = functools.partial(function, *args, **kwargs)
     return await asyncio.get_running_loop().run_in_executor(_executor("files"), work)
+
+
+async def in_conversion_thread(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+    """Run work that unfolds pictures, which takes long, apart from that on files."""
+    work = functools.partial(function, *args, **kwargs)
+    return await asyncio.get_running_loop().run_in_executor(_executor("conversions"), work)
 
 
 def behind(function: Callable[[], object]) -> None:

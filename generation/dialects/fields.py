@@ -8,6 +8,17 @@ from typing import Any
 from generation.contract import invalid
 
 
+def is_text(value: str) -> bool:
+    """Whether a text can be written down as UTF-8: a surrogate alone cannot."""
+    if value.isascii():
+        return True
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
 class Fields:
     """An object of a body; `path` is where it stands in it."""
 
@@ -34,6 +45,8 @@ class Fields:
             return default
         if not isinstance(value, str):
             raise invalid(self.at(name), "This is a text.")
+        if "\x00" in value or not is_text(value):
+            raise invalid(self.at(name), "This has a NUL character or half of a surrogate pair.", "prompt_invalid")
         return value
 
     def choice(self, name: str, choices: Collection[str], default: str = "") -> str:

@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 from django.http import HttpRequest, HttpResponseBase
 
 from accounts.identifiers import public_id
-from generation import queries, submission
+from generation import presence, queries, submission
 from generation.contract import Refusal
 from generation.dialects import door, refusals
 from generation.dialects.batched_reads import READINGS
@@ -35,6 +35,7 @@ class Client:
         self.generation_id = generation_id
         self._is_over = is_over
         self._is_here = True
+        self._ends_at = time.monotonic() + DEADLINE_SECONDS
         PRESENCE.hold(generation_id)
 
     def answered(self) -> None:
@@ -75,20 +76,22 @@ class Client:
     async def end(self) -> queries.Reading:
         """The generation at its end. Raises the refusal that it is still running when the time is up."""
         if not self._is_over:
-            await WATCHER.wait(self.generation_id, seconds=DEADLINE_SECONDS)
+            await WATCHER.wait(self.generation_id, seconds=max(0.0, self._ends_at - time.monotonic()))
         return await self._reading()
 
     async def _reading(self) -> queries.Reading:
         reading = await READINGS.read(self.generation_id)
         if not reading.outcome.is_finished:
+            # Written before it is said: the same request may come at once, and finds only what has no client.
+            self._is_here = False
+            await door.in_thread(PRESENCE.leave, self.generation_id)
             raise refusals.still_running(self.generation_id)
         return reading
 
     async def pings(self) -> AsyncIterator[None]:
         """Something every few seconds until the generation has ended, or the time is up."""
-        ends_at = time.monotonic() + DEADLINE_SECONDS
-        while not (self._is_over or WATCHER.is_closing) and time.monotonic() < ends_at:
-            await WATCHER.wait(self.generation_id, seconds=PING_SECONDS)
+        while not (self._is_over or WATCHER.is_closing) and (left := self._ends_at - time.monotonic()) > 0:
+            await WATCHER.wait(self.generation_id, seconds=min(PING_SECONDS, left))
             reading = await READINGS.read(self.generation_id)
             self._is_over = reading.outcome.is_finished
             if not self._is_over:
@@ -121,10 +124,12 @@ async def taken_in(request: HttpRequest, take_in: Callable[[], tuple[Accepted, O
     If the client leaves meanwhile, the thread goes on, and what it accepts has no client.
     """
     WATCHER.attend()
+    leaving = presence.watched()
     work = asyncio.ensure_future(door.in_intake_thread(_and_whether_over, take_in))
     try:
         accepted, is_over, options = await asyncio.shield(work)
     except asyncio.CancelledError:
+        leaving.set()
         work.add_done_callback(_nobody_there)
         raise
     door.let_go(request)

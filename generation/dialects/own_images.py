@@ -17,6 +17,16 @@ from generation.dialects.conversation import OwnOutput
 _LINK = re.compile(r"/m/(out_[0-9A-Za-z]{1,40})")
 
 
+def _by_link(url: str, here: str) -> str:
+    try:
+        parts = urlsplit(url)
+    except ValueError:
+        # The fetch of it will say what is wrong.
+        return ""
+    match = _LINK.fullmatch(parts.path) if parts.netloc == here else None
+    return match[1] if match else ""
+
+
 def finder(request: HttpRequest, requester: Requester) -> OwnOutput:
     """Looks images up for a request; each only once."""
     known: dict[bytes, str] = {}
@@ -26,9 +36,7 @@ def finder(request: HttpRequest, requester: Requester) -> OwnOutput:
         if image.output or image.file:
             return image.output
         if image.url:
-            parts = urlsplit(image.url)
-            match = _LINK.fullmatch(parts.path) if parts.netloc == here else None
-            return match[1] if match else ""
+            return _by_link(image.url, here)
         digest = hashlib.sha256(image.data).digest()
         if digest not in known:
             known[digest] = queries.output_of_image(requester, digest.hex())

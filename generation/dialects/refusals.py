@@ -5,9 +5,10 @@ from __future__ import annotations
 import logging
 import uuid
 
-from django.core.exceptions import RequestDataTooBig, SuspiciousOperation, TooManyFilesSent
+from django.core.exceptions import BadRequest, RequestDataTooBig, SuspiciousOperation, TooManyFilesSent
 from django.db import InterfaceError, OperationalError
 from django.http import Http404
+from django.http.multipartparser import MultiPartParserError
 
 from accounts.identifiers import public_id
 from generation.contract import Outcome, Refusal
@@ -30,7 +31,7 @@ STATUSES = {
     "rate_limit": 429,
     "fault": 500,
     "unavailable": 503,
-    "no_answer": 504,
+    "no_answer": 424,
     "timeout": 504,
 }
 # What may pass if it is sent again; whatever else is refused would be refused again, or would be made anew.
@@ -44,6 +45,8 @@ _FRAMEWORK: tuple[tuple[type[Exception], str, str, str], ...] = (
     (Http404, "not_found", "not_found", "There is nothing here."),
     (RequestDataTooBig, "too_large", "body_too_large", "The body is too large."),
     (TooManyFilesSent, "too_large", "body_too_large", "The body has more than 20 files."),
+    (MultiPartParserError, "invalid", "invalid_request", "The form cannot be read."),
+    (BadRequest, "invalid", "invalid_request", "The body cannot be read."),
     (SuspiciousOperation, "invalid", "invalid_request", "The body cannot be read."),
     (OperationalError, "unavailable", "service_unavailable", "This service cannot reach its database. Try again."),
     (InterfaceError, "unavailable", "service_unavailable", "This service cannot reach its database. Try again."),

@@ -20,7 +20,7 @@ def response(events: AsyncIterator[bytes]) -> StreamingHttpResponse:
 def event(data: Any, *, name: str = "") -> bytes:
     """One event, its data as JSON on one line."""
     head = f"event: {name}\n" if name else ""
-    return f"{head}data: {json.dumps(data, ensure_ascii=False, separators=(',', ':'))}\n\n".encode()
+    return f"{head}data: {json.dumps(data, separators=(',', ':'))}\n\n".encode()
 
 
 def comment(text: str) -> bytes:

@@ -14,7 +14,7 @@ from django.core.files.base import File
 from django.http import HttpRequest, HttpResponse, HttpResponseBase, StreamingHttpResponse
 
 from generation import media
-from generation.contract import OutputOutcome
+from generation.contract import OutputOutcome, Refusal
 from generation.dialects import door
 from generation.media import StoredFile
 
@@ -30,8 +30,11 @@ _BASE64_STEP = 192 * 1024
 _LIGHT_BYTES = 512 * 1024
 
 
-class Gone(Exception):
+class Gone(Refusal):
     """A stored file is not there, or not whole."""
+
+    def __init__(self) -> None:
+        super().__init__("gone", "image_gone", "The stored image is no longer there.")
 
 
 def base64_length(byte_count: int) -> int:
@@ -119,6 +122,13 @@ def _encoded(file: StoredFile) -> bytes:
         return source.read(file.byte_count, b64encode)
     finally:
         source.close()
+
+
+def download(file: StoredFile) -> StreamingHttpResponse:
+    """A file as an answer of its own, streamed."""
+    response = StreamingHttpResponse(plain(file), content_type="application/octet-stream")
+    response["Content-Length"] = str(file.byte_count)
+    return response
 
 
 async def plain(file: StoredFile) -> AsyncIterator[bytes]:

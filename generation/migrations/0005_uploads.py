@@ -24,7 +24,14 @@ class Migration(migrations.Migration):
                 ("purpose", models.CharField(max_length=20)),
                 ("filename", models.CharField(blank=True, default="", max_length=255)),
                 ("mime_type", models.CharField(blank=True, default="", max_length=120)),
-                ("byte_count", models.BigIntegerField(default=0)),
+                (
+                    "byte_count",
+                    models.BigIntegerField(default=0, help_text="What it has, or, while it is coming, is said to have."),
+                ),
+                (
+                    "received_count",
+                    models.BigIntegerField(default=0, help_text="Bytes of a file in pieces that have come."),
+                ),
                 ("sha256", models.CharField(blank=True, default="", max_length=64)),
                 ("is_whole", models.BooleanField(default=True)),
                 ("secret_sha256", models.CharField(blank=True, default="", editable=False, max_length=64)),

@@ -64,6 +64,7 @@ class Generation(models.Model):
     warnings = models.JSONField(default=list)
     request_sha256 = models.CharField(max_length=64)
     is_joinable = models.BooleanField(default=False, help_text="Whether the same request, sent again, may join it.")
+    conversation_sha256 = models.CharField(max_length=64, blank=True, default="", editable=False)
     connected_until = models.DateTimeField(null=True, editable=False)
     delivered_at = models.DateTimeField(null=True, editable=False)
 
@@ -84,6 +85,11 @@ class Generation(models.Model):
             models.Index(fields=["created_at"], condition=Q(purged_at=None), name="generation_kept"),
             models.Index(
                 fields=["account", "request_sha256"], condition=Q(is_joinable=True), name="generation_joinable"
+            ),
+            models.Index(
+                fields=["account", "conversation_sha256"],
+                condition=~Q(conversation_sha256=""),
+                name="generation_conversation",
             ),
         ]
         constraints = [

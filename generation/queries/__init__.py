@@ -8,6 +8,7 @@ from generation.queries.generations import (
     generation_of,
     media_by_link,
     media_of,
+    output_of_conversation,
     output_of_image,
     progress,
 )
@@ -38,6 +39,7 @@ __all__ = [
     "media_of",
     "outcome",
     "outcomes",
+    "output_of_conversation",
     "output_of_image",
     "progress",
     "reading",

@@ -72,6 +72,15 @@ def media_by_link(output_id: str) -> Media | None:
     return Media.objects.select_related("output").filter(output_id=row_id, output__state=State.SUCCEEDED).first()
 
 
+def output_of_conversation(requester: Requester, sha256: str) -> str:
+    """The public id of the picture that the requester's newest generation at the end of this conversation made, if it
+    made just one."""
+    row = own(requester).filter(conversation_sha256=sha256, succeeded_count=1).order_by("-pk").first()
+    kept = Media.objects.filter(output__generation=row, purged_at=None).select_related("output")
+    found = kept.first() if row else None
+    return found.output.public_id if found else ""
+
+
 def output_of_image(requester: Requester, sha256: str) -> str:
     """The public id of the requester's newest output whose stored image has these bytes, or nothing."""
     rows = Media.objects.filter(

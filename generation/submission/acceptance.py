@@ -83,6 +83,9 @@ def accept(
     generation = _generation(requester, request, settled, request_hash, now)
     if joining is not None:
         generation.is_joinable, generation.connected_until = True, presence.connected_until()
+    if presence.has_left():
+        # It will ask again, and find nothing to join.
+        raise Refusal("unavailable", "client_left", "The client left before its request was accepted.")
     files = _store(generation, prepared)
     saved = _save(saving.Draft(requester, generation, files, idempotency_key))
     if isinstance(saved, saving.Repeated):
@@ -213,6 +216,7 @@ def _generation(
         tags=list(request.tags),
         warnings=list(settled.warnings),
         request_sha256=request_hash,
+        conversation_sha256=request.conversation,
         quote_micros=settled.quote_micros * request.n,
         open_count=request.n,
         created_at=now,

@@ -27,14 +27,17 @@ def joined(requester: Requester, request_sha256: str, joining: Joining | None, n
     """The earlier generation that this request is, if there is one, connected with it from now on."""
     if joining is None:
         return None
-    rows = Generation.objects.filter(
-        account=requester.account,
-        mode=requester.mode,
-        api_key=requester.api_key,
-        request_sha256=request_sha256,
-        is_joinable=True,
-        created_at__gte=now - _WINDOW,
-    ).order_by("-pk")
+    rows = (
+        Generation.objects.filter(
+            account=requester.account,
+            mode=requester.mode,
+            api_key=requester.api_key,
+            request_sha256=request_sha256,
+            is_joinable=True,
+        )
+        .filter(Q(finished_at=None) | Q(finished_at__gte=now - _WINDOW))
+        .order_by("-pk")
+    )
     found = presence.join(rows.filter(presence.is_lost()))
     if found is None and joining is Joining.SENT_AGAIN:
         # What failed was free, and its client knows: it is tried anew.

@@ -17,6 +17,7 @@ from django.test.utils import override_settings
 from generation import uploads
 from generation.models import Reference, Upload
 from tests import images
+from tests.api.conftest import streamed
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("audited")]
 Send = Callable[..., Any]
@@ -70,7 +71,7 @@ def test_openais_files_are_kept_listed_read_and_removed(client: Client, alice: A
     assert [each["id"] for each in rising["data"]] == [each["id"] for each in made]
     path = f"/openai/v1/files/{first['id']}"
     assert client.get(path, headers=alice.headers()).json() == first
-    assert client.get(f"{path}/content", headers=alice.headers()).content == b"0"
+    assert streamed(client.get(f"{path}/content", headers=alice.headers())) == b"0"
     assert client.delete(path, headers=alice.headers()).json() == {
         "id": first["id"],
         "object": "file",
@@ -115,7 +116,7 @@ def test_a_file_in_one_piece(client: Client, alice: Any) -> None:
     assert file["sha256Hash"] == hashlib.sha256(data).hexdigest()
     headers = {"x-goog-api-key": alice.keys["test"].raw}
     assert client.get("/gemini/v1/files/my-own", headers=headers).json()["displayName"] == "a picture"
-    assert client.get("/gemini/v1beta/files/my-own:download?alt=media", headers=headers).content == data
+    assert streamed(client.get("/gemini/v1beta/files/my-own:download?alt=media", headers=headers)) == data
     assert [each["name"] for each in client.get("/gemini/v1beta/files", headers=headers).json()["files"]] == [
         "files/my-own"
     ]
@@ -124,27 +125,41 @@ def test_a_file_in_one_piece(client: Client, alice: Any) -> None:
 
 
 def test_a_file_in_pieces_of_which_one_comes_twice(client: Client, alice: Any) -> None:
-    data = bytes(range(256)) * 40
+    step = uploads.GRANULARITY
+    data = bytes(range(256)) * (step // 128) + b"the rest"
     started = _start(client, alice, len(data))
-    for offset in (0, 4000, 4000):
-        piece = _piece(client, started, offset, data[offset : offset + 4000], "upload")
+    for offset in (0, step, step):
+        piece = _piece(client, started, offset, data[offset : offset + step], "upload")
         assert piece["x-goog-upload-status"] == "active"
-    done = _piece(client, started, 8000, data[8000:], "upload, finalize")
+    early = _piece(client, started, 2 * step, b"", "finalize")
+    assert early.status_code == 400
+    done = _piece(client, started, 2 * step, data[2 * step :], "upload, finalize")
     assert done.json()["file"]["sha256Hash"] == hashlib.sha256(data).hexdigest()
     assert len(_stored()) == 1
     # Its address is of no more use.
     assert _piece(client, started, 0, b"x", "upload, finalize").status_code == 404
 
 
-def test_a_wrong_address_or_place_is_refused(client: Client, alice: Any) -> None:
+@pytest.mark.parametrize(
+    ("offset", "count"),
+    [(0, 5), (0, 0), (7, uploads.GRANULARITY), (uploads.GRANULARITY, 9), (0, 2 * uploads.GRANULARITY)],
+    ids=["small", "empty", "elsewhere", "too far", "too long"],
+)
+def test_a_piece_of_the_wrong_size_or_place_is_refused(client: Client, alice: Any, offset: int, count: int) -> None:
+    started = _start(client, alice, uploads.GRANULARITY + 10)
+    assert _piece(client, started, offset, bytes(count), "upload").status_code == 400
+    assert (_stored(), Upload.objects.get().received_count) == ([], 0)
+
+
+def test_a_wrong_address_is_refused(client: Client, alice: Any) -> None:
     started = _start(client, alice, 10)
-    assert _piece(client, started, 5, b"x", "upload").status_code == 400
     address = started["x-goog-upload-url"].partition("http://testserver")[2]
     for wrong in (address[:-1] + ("a" if address[-1] != "a" else "b"), address.partition(".")[0], address + "%00"):
         assert client.generic("POST", wrong, b"x", headers={"x-goog-upload-command": "upload"}).status_code == 404
     taken = _start(client, alice, 1, name="files/twice")
     assert (taken.status_code, _start(client, alice, 1, name="files/twice").status_code) == (200, 409)
     assert _start(client, alice, 1, name="files/Not-Ours").status_code == 400
+    assert _start(client, alice, 0).status_code == 400
 
 
 def test_files_have_their_limits(client: Client, alice: Any) -> None:
@@ -152,7 +167,9 @@ def test_files_have_their_limits(client: Client, alice: Any) -> None:
         assert _openai(client, alice, b"x" * 8).status_code == 200
         assert _openai(client, alice, b"x" * 8).status_code == 413
         assert _start(client, alice, 8).status_code == 413
-    assert Upload.objects.count() == len(_stored()) == 1
+        assert _start(client, alice, 2).status_code == 200
+        assert _start(client, alice, 1).status_code == 413, "what is about to come counts, too"
+    assert (Upload.objects.count(), len(_stored())) == (2, 1)
 
 
 def test_files_are_named_in_requests(client: Client, alice: Any, queue: Any, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -185,7 +202,7 @@ def test_what_is_past_its_days_is_forgotten(client: Client, alice: Any) -> None:
     _openai(client, alice, b"x")
     _openai(client, alice, b"y", **{"expires_after[seconds]": "3600"})
     started = _start(client, alice, 10)
-    _piece(client, started, 0, b"12345", "upload")
+    _piece(client, started, 0, b"1234567890", "upload")
     uploads.purge(now=now + timedelta(hours=2))
     assert Upload.objects.count() == 2
     uploads.purge(now=now + timedelta(hours=25))

@@ -24,7 +24,7 @@ def test_every_call(kind: str, environment: dict[str, str], bought: Callable[[],
     major = MAJORS[kind]
     seen = sdks.run_javascript(kind, "all.mjs", environment | {"NBP_AI_MAJOR": str(major)})
     assert seen == _EVERYWHERE | (_SINCE_6 if major > 5 else {}) | _ONLY.get(major, {})
-    assert bought() == {5: 30, 6: 33, 7: 34}[major]
+    assert bought() == {5: 32, 6: 35, 7: 36}[major]
 
 
 _EVERYWHERE: dict[str, Any] = {
@@ -59,6 +59,7 @@ _EVERYWHERE: dict[str, Any] = {
     "provider image": 1,
     "provider responses": [True, "stop"],
     "router chat": [1, True, True],
+    "router turns": [1, True],
     "router stream": _PARTS,
     "router refused": _error("AI_APICallError", 400),
     "genai generate": 1,

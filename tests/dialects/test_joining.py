@@ -13,7 +13,7 @@ from django.db.models.functions import Now
 
 from accounts.ledger.models import Entry
 from generation import presence, submission
-from generation.contract import GenerationRequest, ReferenceInput
+from generation.contract import GenerationRequest, ReferenceInput, Refusal
 from generation.models import Generation
 from generation.presence import Presence
 from generation.submission import Joining
@@ -117,10 +117,25 @@ def test_nobody_joins_what_another_key_account_or_mode_asked_for(alice: Any, mak
 
 def test_after_ten_minutes_a_request_is_a_new_one(alice: Any, queue: Any) -> None:
     first = _ask(alice)
-    Generation.objects.update(created_at=datetime.now(UTC) - timedelta(minutes=10, seconds=1))
+    Generation.objects.update(created_at=datetime.now(UTC) - timedelta(hours=1))
+    _lose(first)
+    assert _ask(alice) == first, "it is still being made"
+    queue.run()
+    Generation.objects.update(finished_at=datetime.now(UTC) - timedelta(minutes=10, seconds=1))
     _lose(first)
     assert _ask(alice, AGAIN) != first
     queue.run()
+
+
+def test_a_client_that_leaves_during_the_intake_has_asked_for_nothing(alice: Any) -> None:
+    presence.watched().set()
+    try:
+        with pytest.raises(Refusal) as refused:
+            _ask(alice)
+    finally:
+        presence._leaving.set(None)
+    assert refused.value.code == "client_left"
+    assert Generation.objects.count() == 0
 
 
 def test_what_failed_and_was_said_is_tried_anew(alice: Any, queue: Any) -> None:

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from generation.contract import ReferenceInput, Refusal
-from generation.dialects import conversation, data_urls, signatures, sizes
+from generation.dialects import conversation, data_urls, sizes
 from generation.dialects.ai_gateway import images as gateway_images
 from generation.dialects.ai_gateway import language
 from generation.dialects.conversation import Turn
@@ -58,6 +58,17 @@ def test_another_ones_picture_goes_along_and_the_story_is_told() -> None:
     asked = conversation.asked(turns, _own, param="x")
     assert (asked.references, asked.previous) == ((THEIRS,), "")
     assert asked.prompt == "The conversation so far:\nUser: a cat\nModel: Here. [image 1]\n\nblue"
+
+
+def test_a_picture_that_did_not_come_back_is_found_by_what_was_said_before() -> None:
+    first = [Turn("system", "Be kind."), Turn("user", "a cat")]
+    known = {conversation.asked(first, _nobody, param="x", ended=lambda sha256: "").conversation: "out_1"}
+    turns = [*first, Turn("model", "Here."), Turn("user", "blue")]
+    asked = conversation.asked(turns, _nobody, param="x", ended=lambda sha256: known.get(sha256, ""))
+    assert (asked.previous, asked.prompt) == ("out_1", "Be kind.\n\nblue")
+    known[asked.conversation] = "out_2"
+    turns += [Turn("model", "Something else."), Turn("user", "green")]
+    assert conversation.asked(turns, _nobody, param="x", ended=lambda sha256: known.get(sha256, "")).previous == "out_2"
 
 
 def test_our_own_link_is_our_own_picture() -> None:
@@ -131,12 +142,6 @@ def test_only_links_and_data_urls_are_references(text: str) -> None:
         data_urls.reference_of(text, "x")
 
 
-@given(st.text(max_size=40))
-def test_a_signature_names_its_output_and_no_other_does(text: str) -> None:
-    assert signatures.output_of(signatures.signature_of("out_1")) == "out_1"
-    assert signatures.output_of(text) == "" or text.startswith("bmJw")
-
-
 @pytest.mark.parametrize(
     ("read", "wrong"),
     [
@@ -157,6 +162,52 @@ def test_a_field_of_another_type_is_named(read: Any, wrong: Any) -> None:
     with pytest.raises(Refusal) as refused:
         read(Fields({"a": wrong}, "path"))
     assert str(refused.value.param).startswith("path.a")
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["![" * 50_000, "![](" * 50_000, "![a](" + "(" * 100_000, "![" + "a" * 100_000],
+    ids=["brackets", "links", "parentheses", "words"],
+)
+def test_no_text_takes_long_to_read(text: str) -> None:
+    messages = [
+        {"role": "user", "content": "a"},
+        {"role": "assistant", "content": text},
+        {"role": "user", "content": "b"},
+    ]
+    chat.parse({"messages": messages}, _nobody)
+
+
+def test_many_contents_and_odd_names_do_not_take_long() -> None:
+    contents = [{"role": "user", "parts": [{"text": "x" * 100}]}] * 20_000
+    assert len(gemini.turns(Fields({"contents": contents}))) == 1
+    with pytest.raises(Refusal):
+        casing.camel({"_" * 100_000: 1})
+
+
+@pytest.mark.parametrize("text", ["a\x00b", "\ud800"])
+def test_what_no_database_takes_is_refused(text: str) -> None:
+    for body in ({"user": text}, {"metadata": {"a": text}}, {"model": text}):
+        with pytest.raises(Refusal):
+            responses.parse({"input": "x", **body}, _nobody)
+
+
+@pytest.mark.parametrize("metadata", ["x", [1], 5])
+def test_metadata_is_an_object(metadata: Any) -> None:
+    with pytest.raises(Refusal):
+        responses.parse({"input": "x", "metadata": metadata}, _nobody)
+
+
+@pytest.mark.parametrize("field", ["n", "seed", "input_references"])
+def test_a_tool_is_not_given_what_it_would_ignore(field: str) -> None:
+    with pytest.raises(Refusal) as refused:
+        responses.parse({"input": "x", "tools": [{"type": "image_generation", field: 1}]}, _nobody)
+    assert refused.value.param == f"tools[0].{field}"
+
+
+def test_rules_that_changed_since_are_heard() -> None:
+    turns = [Turn("system", "Only grey."), Turn("user", "a"), Turn("model", "", (OURS,)), Turn("user", "b")]
+    assert conversation.asked(turns, _own, param="x").prompt == "Only grey.\n\nb"
 
 
 # --- any body at all ---------------------------------------------------------------------------------------------
@@ -288,7 +339,7 @@ def test_geminis_consecutive_contents_of_one_role_are_one_turn() -> None:
     contents = [{"role": "user", "parts": [{"text": "a"}]}]
     contents += [{"role": "model", "parts": [{"text": "b"}]}, {"role": "model", "parts": [{"text": "c"}]}]
     contents += [{"parts": {"text": "d"}}]
-    found = gemini.turns(Fields({"contents": contents}), _nobody)
+    found = gemini.turns(Fields({"contents": contents}))
     assert [(turn.speaker, turn.text) for turn in found] == [("user", "a"), ("model", "b\nc"), ("user", "d")]
 
 

@@ -32,9 +32,6 @@ def answer(request: HttpRequest, refusal: Refusal) -> JsonResponse:
 
 
 def status_of(refusal: Refusal) -> int:
-    """424 for a provider that broke off: after a 504 the SDK would have another call made by itself."""
-    if refusal.kind == "no_answer":
-        return 424
     return 404 if refusal.code in _NO_MODEL else refusals.STATUSES[refusal.kind]
 
 

@@ -35,7 +35,7 @@ def parse(data: Mapping[str, Any], version: int, model: str) -> tuple[Generation
         aspect_ratio=ratio,
         image_size=image_size,
         references=tuple(options.image_of(each) for each in fields.objects("files")),
-        seed=fields.whole("seed", 0, 2**31 - 1),
+        seed=fields.whole("seed", 0, 2**31 - 1001),
         metadata=options.user_of(fields),
         tags=options.tags_of(fields),
     )

@@ -49,7 +49,7 @@ def _shown(row: dict[str, Any], specification: str, kind: str) -> dict[str, Any]
 
 
 def _credit(request: HttpRequest) -> JsonResponse:
-    requester = base.requester_of(request)
+    requester = base.requester_of(request, "billing")
     wallet = queries.wallet(requester)
     days = queries.usage(requester, since=_LONG_AGO, until=datetime.now(UTC).date(), group_by="model")
     used = sum(each["price_micros"] for each in days)

@@ -39,11 +39,11 @@ def _take_in_language(request: HttpRequest) -> tuple[making.Accepted, language.O
 
 async def _events(client: making.Client, how: language.Options) -> AsyncIterator[bytes]:
     yield sse.event(language.start(how))
-    async for _ in client.pings():
-        yield sse.comment("at work")
     splice = streams.Splice()
     parts: Iterable[dict[str, Any]]
     try:
+        async for _ in client.pings():
+            yield sse.comment("at work")
         reading = making.with_image(await client.end())
         parts = list(language.events(reading.outcome, how, streams.base64_of(splice, reading.files)))
         await streams.check(splice.files)

@@ -9,7 +9,6 @@ from typing import Any
 from generation.contract import ReferenceInput, invalid
 from generation.dialects import data_urls
 from generation.dialects.fields import Fields
-from generation.dialects.signatures import output_of
 
 # What this service has no notion of; what its operator configures is not the client's to choose.
 _NOT_ROUTED = ("order", "only", "models", "sort", "byok", "zeroDataRetention")
@@ -59,15 +58,10 @@ def _gateway(fields: Fields) -> Fields:
 
 
 def image_of(part: Fields) -> ReferenceInput:
-    """An image of a prompt: our own by its signature, else by its data, which each version writes in its own way."""
+    """An image of a prompt, by its data, which each version writes in its own way."""
     media_type = part.text("mediaType", "image/*")
     if not media_type.startswith("image/"):
         raise invalid(part.at("mediaType"), "The models here take images only.", "not_supported")
-    own = output_of(part.object("providerOptions").object("google").text("thoughtSignature"))
-    return ReferenceInput(output=own) if own else _sent(part)
-
-
-def _sent(part: Fields) -> ReferenceInput:
     if "url" in part and "data" not in part:
         return _from_text(part.text("url"), part.at("url"))
     if isinstance(part.raw("data"), str):

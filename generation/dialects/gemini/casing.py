@@ -7,7 +7,8 @@ from typing import Any
 
 from generation.contract import invalid
 
-_SNAKE = re.compile(r"_+([a-z0-9])")
+_SNAKE = re.compile(r"_{1,3}([a-z0-9])")
+_LONGEST_NAME = 200
 # Below these stand names that the caller made up.
 _OWN_NAMES = ("labels",)
 
@@ -20,6 +21,8 @@ def camel(value: Any) -> Any:
         return value
     found: dict[str, Any] = {}
     for name, inner in value.items():
+        if len(name) > _LONGEST_NAME:
+            raise invalid(name[:80], "There is no field of so long a name.", "unknown_field")
         new = _SNAKE.sub(lambda match: match[1].upper(), name)
         if new in found:
             raise invalid(new[:80], "This field is there twice, in two spellings.")

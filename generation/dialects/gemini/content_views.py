@@ -15,7 +15,10 @@ from generation.dialects.coroutines import view
 from generation.dialects.gemini import base, errors, translate
 from generation.dialects.gemini.translate import Options
 
-_EMPTY = sse.event({"usageMetadata": {"promptTokenCount": 0}})
+# A thought, which clients leave out of what they show and send back: without a candidate, Google's SDKs would take the
+# whole turn for a broken one and leave it out of their history.
+_AT_WORK = {"content": {"role": "model", "parts": [{"text": "At work.", "thought": True}]}, "index": 0}
+_PING = sse.event({"candidates": [_AT_WORK]})
 
 
 @view(errors.answer, "POST")
@@ -92,7 +95,7 @@ async def _segments(client: making.Client, options: Options) -> tuple[list[dict[
 async def _events(client: making.Client, options: Options) -> AsyncIterator[bytes]:
     """Events without names and comments, which Google's SDK for Python cannot read."""
     async for _ in client.pings():
-        yield _EMPTY
+        yield _PING
     objects, splice = await _segments(client, options)
     document = b"".join(map(sse.event, objects))
     async for piece in streams.stream(splice.cut(document)):

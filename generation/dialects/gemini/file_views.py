@@ -9,7 +9,7 @@ from django.http import HttpRequest, HttpResponse, HttpResponseBase, JsonRespons
 
 from generation import uploads
 from generation.contract import Refusal, invalid
-from generation.dialects import coroutines, door
+from generation.dialects import coroutines, door, streams
 from generation.dialects.coroutines import view
 from generation.dialects.fields import Fields
 from generation.dialects.gemini import base, errors
@@ -73,7 +73,7 @@ def _started(request: HttpRequest) -> HttpResponse:
     response = JsonResponse({})
     response["X-Goog-Upload-URL"] = door.absolute(request, f"{request.path}?upload_id={address}")
     response["X-Goog-Upload-Status"] = "active"
-    response["X-Goog-Upload-Chunk-Granularity"] = "262144"
+    response["X-Goog-Upload-Chunk-Granularity"] = str(uploads.GRANULARITY)
     return response
 
 
@@ -116,11 +116,11 @@ def _deleted(request: HttpRequest, name: str) -> JsonResponse:
     return JsonResponse({})
 
 
-def _content(request: HttpRequest, name: str) -> HttpResponse:
+def _content(request: HttpRequest, name: str) -> HttpResponseBase:
     requester = base.requester_of(request)
     if request.GET.get("alt") != "media":
         raise Refusal("invalid", "invalid_request", "Ask for alt=media.", param="alt")
-    return HttpResponse(uploads.content(requester, name), content_type="application/octet-stream")
+    return streams.download(uploads.stored(requester, name))
 
 
 def shown(request: HttpRequest, found: uploads.File) -> dict[str, Any]:

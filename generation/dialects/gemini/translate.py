@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -11,7 +12,7 @@ from generation.contract import SIZES, GenerationRequest, Outcome, OutputOutcome
 from generation.dialects import conversation, data_urls
 from generation.dialects.conversation import OwnOutput, Turn
 from generation.dialects.fields import Fields
-from generation.dialects.signatures import output_of, signature_of
+from generation.dialects.signatures import signature_of
 
 _FILE = re.compile(r"^(?:https?://[^/]+(?:/gemini)?/v1(?:beta|alpha)?/)?files/([a-z0-9-]{1,40})$")
 _SPEAKERS = {"": "user", "user": "user", "model": "model"}
@@ -35,7 +36,7 @@ def parse(data: Mapping[str, Any], model: str, own_output: OwnOutput) -> tuple[G
     config = fields.object("generationConfig")
     _check(config)
     shape, thinking = config.object("imageConfig"), config.object("thinkingConfig")
-    asked = conversation.asked(turns(fields, own_output), own_output, param="contents")
+    asked = conversation.asked(turns(fields), own_output, param="contents")
     request = GenerationRequest(
         prompt=asked.prompt,
         model=model,
@@ -76,7 +77,7 @@ def _labels(fields: Fields) -> dict[str, str]:
     return {str(name)[:80]: value[:500] for name, value in list(labels.items())[:16]}
 
 
-def turns(fields: Fields, own_output: OwnOutput) -> list[Turn]:
+def turns(fields: Fields) -> list[Turn]:
     """The conversation of a body; consecutive contents of one role are one turn, as a stream leaves them behind."""
     found: list[Turn] = []
     system = fields.raw("systemInstruction")
@@ -84,13 +85,10 @@ def turns(fields: Fields, own_output: OwnOutput) -> list[Turn]:
         found.append(Turn("system", system))
     elif system is not None:
         found.append(Turn("system", "\n".join(_texts(fields.object("systemInstruction")))))
-    for turn in _contents(fields):
-        if found and found[-1].speaker == turn.speaker != "system":
-            last = found.pop()
-            text = "\n".join(filter(None, [last.text, turn.text]))
-            found.append(Turn(turn.speaker, text, last.images + turn.images))
-        else:
-            found.append(turn)
+    for speaker, own in itertools.groupby(_contents(fields), key=lambda turn: turn.speaker):
+        same = list(own)
+        text = "\n".join(turn.text for turn in same if turn.text)
+        found.append(Turn(speaker, text, tuple(image for turn in same for image in turn.images)))
     return found
 
 
@@ -126,10 +124,7 @@ def _parts(content: Fields) -> Iterator[Fields]:
 
 
 def _image(part: Fields) -> ReferenceInput | None:
-    """The image of a part: by our signature, in the part itself, or a file or link it names."""
-    own = output_of(part.text("thoughtSignature"))
-    if own and ("inlineData" in part or "fileData" in part):
-        return ReferenceInput(output=own)
+    """The image of a part: in the part itself, or a file or link it names."""
     if "inlineData" in part:
         blob = part.object("inlineData")
         return ReferenceInput(data=data_urls.decoded(blob.text("data"), blob.at("data")))
@@ -152,13 +147,12 @@ def render(outcome: Outcome, options: Options, image: Base64) -> dict[str, Any]:
 
 
 def events(outcome: Outcome, options: Options, image: Base64) -> Iterator[dict[str, Any]]:
-    """The same in pieces: the words, the picture whole, the end."""
+    """The same in pieces: the words, then the picture whole, with which it ends."""
     output = next(each for each in outcome.outputs if each.mime_type)
     foot = _foot(outcome, output, options)
     if output.text:
         yield {"candidates": [_candidate(output, [{"text": output.text}])], **foot}
-    yield {"candidates": [_candidate(output, [_picture(output, image)])], **foot}
-    yield {"candidates": [_candidate(output, [{"text": ""}], is_end=True)], **foot}
+    yield {"candidates": [_candidate(output, [_picture(output, image)], is_end=True)], **foot}
 
 
 def _candidate(output: OutputOutcome, parts: list[dict[str, Any]], *, is_end: bool = False) -> dict[str, Any]:
@@ -216,7 +210,7 @@ def tokens_of(data: Mapping[str, Any], estimate: Callable[[str], int]) -> dict[s
     """An answer of `countTokens`; `estimate` counts a text's."""
     inner = data.get("generateContentRequest")
     fields = Fields(inner if isinstance(inner, Mapping) else data)
-    found = turns(fields, lambda image: "")
+    found = turns(fields)
     text = sum(estimate(turn.text) for turn in found)
     images = _IMAGE_TOKENS * sum(len(turn.images) for turn in found)
     return {"totalTokens": text + images, "promptTokensDetails": _by_modality(text, images)}

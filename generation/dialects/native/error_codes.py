@@ -64,6 +64,7 @@ ERROR_CODES = (
     ErrorCode("too_many_refused_keys", "429", "Stop sending keys that were refused; wait for Retry-After."),
     ErrorCode("too_many_unfinished", "429", "Wait for some images to finish."),
     ErrorCode("concurrency_limit", "429", "Wait for some of this key's images to finish."),
+    ErrorCode("client_left", "503", "Nobody was there to read this: nothing was accepted."),
     ErrorCode("file_exists", "409", "Other doors: choose another name for the file, or remove the one that has it."),
     ErrorCode("too_many_files", "413", "Other doors: remove files that were sent ahead, or wait until they expire."),
     ErrorCode("still_running", "504", "Other doors: send the same request again; it waits for the same generation."),

@@ -9,13 +9,13 @@ from typing import Any
 
 from generation.contract import SIZES, GenerationRequest, Outcome, OutputOutcome, ReferenceInput, Usage, invalid
 from generation.dialects import conversation, data_urls
-from generation.dialects.conversation import OwnOutput, Turn
+from generation.dialects.conversation import Ended, OwnOutput, Turn
 from generation.dialects.fields import Fields
 
 _MAX_N = 10
 _SPEAKERS = {"system": "system", "developer": "system", "user": "user", "assistant": "model"}
 # Images as old proxies put them into an answer's text; they come back with the history.
-_MARKDOWN_IMAGE = re.compile(r"!\[[^\]]*\]\(([^)\s]+)\)")
+_MARKDOWN_IMAGE = re.compile(r"!\[[^\[\]]{0,200}\]\(([^()\s]+)\)")
 _EFFORTS = {"minimal": "low", "low": "low", "medium": "high", "high": "high"}
 Link = Callable[[OutputOutcome], str]
 
@@ -30,11 +30,13 @@ class Options:
     with_links_in_text: bool = False
 
 
-def parse(data: Mapping[str, Any], own_output: OwnOutput) -> tuple[GenerationRequest, Options]:
+def parse(
+    data: Mapping[str, Any], own_output: OwnOutput, ended: Ended | None = None
+) -> tuple[GenerationRequest, Options]:
     """A body of `chat.completions`. What tunes only words is taken and has no effect on a picture."""
     fields = Fields(data)
     _check(fields)
-    asked = conversation.asked(list(_turns(fields)), own_output, param="messages")
+    asked = conversation.asked(list(_turns(fields)), own_output, param="messages", ended=ended)
     shape = fields.object("image_config")
     request = GenerationRequest(
         prompt=asked.prompt,
@@ -45,8 +47,9 @@ def parse(data: Mapping[str, Any], own_output: OwnOutput) -> tuple[GenerationReq
         references=asked.references,
         previous=asked.previous,
         thinking_level=_thinking_level(fields),
-        seed=fields.whole("seed", -(2**31), 2**31 - 1),
+        seed=fields.whole("seed", -(2**31), 2**31 - 1001),
         metadata=_metadata(fields),
+        conversation=asked.conversation,
     )
     options = Options(
         model=request.model,

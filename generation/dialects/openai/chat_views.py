@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import AsyncIterator
 from dataclasses import replace
+from functools import partial
 
 from django.http import HttpRequest, HttpResponseBase
 
@@ -30,7 +31,11 @@ async def completions(request: HttpRequest) -> HttpResponseBase:
 
 def _take_in(request: HttpRequest) -> tuple[making.Accepted, Options]:
     requester = base.requester_of(request, "generate")
-    asked, options = chat.parse(strict_json.read_object(request), own_images.finder(request, requester))
+    asked, options = chat.parse(
+        strict_json.read_object(request),
+        own_images.finder(request, requester),
+        partial(queries.output_of_conversation, requester),
+    )
     is_openrouter = base.is_openrouter(request)
     options = replace(
         options,
@@ -67,9 +72,9 @@ def _link(request: HttpRequest) -> chat.Link:
 
 async def _events(request: HttpRequest, client: making.Client, options: Options) -> AsyncIterator[bytes]:
     yield sse.comment("at work")
-    async for _ in client.pings():
-        yield sse.comment("at work")
     try:
+        async for _ in client.pings():
+            yield sse.comment("at work")
         reading = making.with_image(await client.end())
         splice = streams.Splice()
         chunks = chat.chunks(reading.outcome, options, _data_url(splice, reading), _link(request))

@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
+import re
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from django.http import HttpRequest, HttpResponse, HttpResponseBase, JsonResponse
+from django.http import HttpRequest, HttpResponseBase, JsonResponse
 
 from generation import uploads
 from generation.contract import Refusal, invalid
-from generation.dialects import coroutines, door
+from generation.dialects import coroutines, door, streams
 from generation.dialects.coroutines import view
 from generation.dialects.openai import base, errors
 
 _PURPOSES = ("batch", "vision", "user_data", "assistants", "evals", "fine-tune")
 _LIVES = timedelta(days=30)
 _PREFIX = "file-"
+_NUMBER = re.compile(r"[0-9]{1,9}")
 
 
 @view(errors.answer, "POST")
@@ -70,7 +72,7 @@ def _lives(request: HttpRequest) -> timedelta:
     text = request.POST.get("expires_after[seconds]", "")
     if not text:
         return _LIVES
-    if not (text.isascii() and text.isdigit() and 3600 <= int(text[:9]) <= _LIVES.total_seconds()):
+    if not (_NUMBER.fullmatch(text) and 3600 <= int(text) <= _LIVES.total_seconds()):
         raise invalid("expires_after[seconds]", "Between an hour and 30 days.")
     return timedelta(seconds=int(text))
 
@@ -78,19 +80,24 @@ def _lives(request: HttpRequest) -> timedelta:
 def _listed(request: HttpRequest) -> JsonResponse:
     requester = base.requester_of(request)
     text = request.GET.get("limit") or "100"
-    if not (text.isascii() and text.isdigit() and 1 <= int(text[:9]) <= 10_000):
+    if not (_NUMBER.fullmatch(text) and 1 <= int(text) <= 10_000):
         raise invalid("limit", "This is a whole number from 1 to 10000.")
     limit, after = min(int(text), 1000), request.GET.get("after", "")
     found = uploads.listed(
         requester,
         limit=limit + 1,
         after=name_of(after) if after else "",
-        purpose=request.GET.get("purpose", ""),
+        purpose=_purpose(request),
         is_rising=request.GET.get("order") == "asc",
     )
     data = [shown(each) for each in found[:limit]]
     ends = {"first_id": data[0]["id"], "last_id": data[-1]["id"]} if data else {"first_id": None, "last_id": None}
     return JsonResponse({"object": "list", "data": data, "has_more": len(found) > limit, **ends})
+
+
+def _purpose(request: HttpRequest) -> str:
+    purpose = request.GET.get("purpose", "")
+    return purpose if purpose in _PURPOSES else "none" if purpose else ""
 
 
 def _retrieved(request: HttpRequest, name: str) -> JsonResponse:
@@ -102,10 +109,9 @@ def _deleted(request: HttpRequest, name: str) -> JsonResponse:
     return JsonResponse({"id": name, "object": "file", "deleted": True})
 
 
-def _content(request: HttpRequest, name: str) -> HttpResponse:
+def _content(request: HttpRequest, name: str) -> HttpResponseBase:
     requester = base.requester_of(request)
-    found = uploads.found(requester, name_of(name))
-    return HttpResponse(uploads.content(requester, found.name), content_type="application/octet-stream")
+    return streams.download(uploads.stored(requester, name_of(name)))
 
 
 def name_of(public: str) -> str:

@@ -74,15 +74,24 @@ async def _waited_for(request: HttpRequest, take_in: Any) -> HttpResponseBase:
         return client.sent(await _answer(request, reading, options))
 
 
-async def _files(reading: queries.Reading, options: Options) -> dict[str, StoredFile]:
-    """Where the images lie that are to be sent: as they were made, or in the format asked for."""
-    found = dict(reading.files)
+async def _in_format(reading: queries.Reading, options: Options) -> queries.Reading:
+    """The reading with its images in the format asked for, as far as that can be."""
+    outputs, files = [], dict(reading.files)
     for output in reading.outcome.outputs:
-        if output.id in found and not options.is_as_made(output):
-            found[output.id] = await door.in_file_thread(
-                conversions.in_format, found[output.id], options.mime_type, options.compression
-            )
-    return found
+        own_type = output.mime_type
+        if own_type is not None and options.mime_type not in ("", own_type):
+            files[output.id], own_type = await _converted(files[output.id], own_type, options)
+        outputs.append(replace(output, mime_type=own_type))
+    return replace(reading, outcome=replace(reading.outcome, outputs=tuple(outputs)), files=files)
+
+
+async def _converted(file: StoredFile, own_type: str, options: Options) -> tuple[StoredFile, str]:
+    try:
+        return await door.in_conversion_thread(
+            conversions.in_format, file, own_type, options.mime_type, options.compression
+        )
+    except FileNotFoundError:
+        raise streams.Gone from None
 
 
 def _is_made(output: OutputOutcome) -> bool:
@@ -90,12 +99,12 @@ def _is_made(output: OutputOutcome) -> bool:
 
 
 async def _answer(request: HttpRequest, reading: queries.Reading, options: Options) -> HttpResponseBase:
-    splice, files = streams.Splice(), await _files(reading, options)
+    splice, reading = streams.Splice(), await _in_format(reading, options)
 
     def image(output: OutputOutcome) -> dict[str, str]:
         if options.with_links:
             return {"url": door.image_link(request, output.id)}
-        return {"b64_json": splice.place(files[output.id])}
+        return {"b64_json": splice.place(reading.files[output.id])}
 
     document = json.dumps(images.render(reading.outcome, options, image)).encode()
     return await streams.answer(request, document, splice)
@@ -104,10 +113,10 @@ async def _answer(request: HttpRequest, reading: queries.Reading, options: Optio
 async def _events(request: HttpRequest, client: making.Client, options: Options) -> AsyncIterator[bytes]:
     """One event for each image; comments meanwhile, which keep proxies and clients patient."""
     yield sse.comment("at work")
-    async for _ in client.pings():
-        yield sse.comment("at work")
     try:
-        reading = making.with_image(await client.end())
+        async for _ in client.pings():
+            yield sse.comment("at work")
+        reading = await _in_format(making.with_image(await client.end()), options)
         for output in filter(_is_made, reading.outcome.outputs):
             async for piece in _completed(reading, output, options):
                 yield piece
@@ -116,8 +125,8 @@ async def _events(request: HttpRequest, client: making.Client, options: Options)
 
 
 async def _completed(reading: queries.Reading, output: OutputOutcome, options: Options) -> AsyncIterator[bytes]:
-    splice, files = streams.Splice(), await _files(reading, options)
-    event = images.completed(reading.outcome, output, options, splice.place(files[output.id]))
+    splice = streams.Splice()
+    event = images.completed(reading.outcome, output, options, splice.place(reading.files[output.id]))
     await streams.check(splice.files)
     async for piece in streams.stream(splice.cut(sse.event(event, name=event["type"]))):
         yield piece

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -11,6 +12,8 @@ from generation.dialects import data_urls, sizes
 from generation.dialects.fields import Fields
 
 _MAX_N = 10
+_MAX_SEED = 2**31 - 1001
+_WHOLE_NUMBER = re.compile(r"[0-9]{1,12}")
 _FORMATS = ("png", "jpeg", "webp")
 _COMPRESSION = 90
 _QUALITIES = ("auto", "low", "medium", "high", "standard", "hd")
@@ -56,10 +59,6 @@ class Options:
     mime_type: str = ""
     compression: int = 90
 
-    def is_as_made(self, output: OutputOutcome) -> bool:
-        """Whether an image can leave as it is."""
-        return self.mime_type in ("", output.mime_type)
-
 
 def parse(
     data: Mapping[str, Any], references: Sequence[ReferenceInput] = (), *, is_edit: bool = False
@@ -77,7 +76,7 @@ def parse(
         aspect_ratio=ratio,
         image_size=image_size or _SIZE_OF_QUALITY.get(quality),
         references=(*references, *_input_references(fields)),
-        seed=fields.whole("seed", 0, 2**31 - 1),
+        seed=fields.whole("seed", 0, _MAX_SEED),
         metadata=_metadata(fields),
     )
     compression = fields.whole("output_compression", 0, 100)
@@ -141,7 +140,7 @@ def of_form(form: Mapping[str, str]) -> dict[str, Any]:
     data: dict[str, Any] = {}
     for name, text in form.items():
         data[name] = text
-        if name in _WHOLE and text.strip().isascii() and text.strip().isdigit():
+        if name in _WHOLE and _WHOLE_NUMBER.fullmatch(text.strip()):
             data[name] = int(text)
         elif name in _FLAGS and text in ("true", "false"):
             data[name] = text == "true"
@@ -152,7 +151,7 @@ def render(outcome: Outcome, options: Options, image: Image) -> dict[str, Any]:
     """The answer; `image` says how an output's image stands in it. Images that failed are left out."""
     made = [each for each in outcome.outputs if each.mime_type]
     if options.is_openrouter:
-        return _as_openrouter(outcome, options, made, image)
+        return _as_openrouter(outcome, made, image)
     return {
         "created": int(outcome.created_at.timestamp()),
         "data": [dict(image(each)) for each in made],
@@ -161,12 +160,12 @@ def render(outcome: Outcome, options: Options, image: Image) -> dict[str, Any]:
     }
 
 
-def _as_openrouter(outcome: Outcome, options: Options, made: Sequence[OutputOutcome], image: Image) -> dict[str, Any]:
+def _as_openrouter(outcome: Outcome, made: Sequence[OutputOutcome], image: Image) -> dict[str, Any]:
     usage = [each.usage or Usage() for each in made]
     given, out = sum(each.input_tokens for each in usage), sum(each.output_tokens for each in usage)
     return {
         "created": int(outcome.created_at.timestamp()),
-        "data": [{**image(each), "media_type": options.mime_type or each.mime_type} for each in made],
+        "data": [{**image(each), "media_type": each.mime_type} for each in made],
         "usage": {
             "prompt_tokens": given,
             "completion_tokens": out,
@@ -180,7 +179,7 @@ def _facts(output: OutputOutcome, options: Options) -> dict[str, Any]:
     """What is true of the picture, rather than what was asked for."""
     return {
         "background": "opaque",
-        "output_format": (options.mime_type or output.mime_type or "").removeprefix("image/"),
+        "output_format": (output.mime_type or "").removeprefix("image/"),
         "quality": options.quality,
         "size": f"{output.width}x{output.height}",
     }

@@ -41,10 +41,10 @@ async def _events(client: making.Client, options: Options) -> AsyncIterator[byte
     first = (await READINGS.read(client.generation_id)).outcome
     for kind in ("created", "in_progress"):
         yield numbered({"type": f"response.{kind}", "response": responses.begun(first, options)})
-    async for _ in client.pings():
-        yield sse.comment("at work")
     splice = streams.Splice()
     try:
+        async for _ in client.pings():
+            yield sse.comment("at work")
         reading: queries.Reading = making.with_image(await client.end())
         image = streams.base64_of(splice, reading.files)
         document = b"".join(map(numbered, responses.events(reading.outcome, options, image)))

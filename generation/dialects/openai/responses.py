@@ -16,7 +16,9 @@ _SPEAKERS = {"system": "system", "developer": "system", "user": "user", "assista
 _EFFORTS = {"minimal": "low", "low": "low", "medium": "high", "high": "high"}
 _TOOL = "image_generation"
 # What the tool has beside the fields of an image request.
-_OF_THE_TOOL = ("type", "action", "model", "input_image_mask")
+_OF_THE_TOOL = ("type", "action", "model", "input_image_mask", "output_format", "output_compression")
+_HONOURED = ("size", "quality", "aspect_ratio", "image_size")
+_FIXED = ("background", "moderation", "input_fidelity", "partial_images")
 Base64 = Callable[[OutputOutcome], str]
 
 
@@ -77,6 +79,8 @@ def _tool(fields: Fields) -> Fields:
         if tool.text("type") != _TOOL:
             raise invalid(tool.at("type"), f"The one tool here is {_TOOL}.", "not_supported")
         tool.lacks("input_image_mask")
+        tool.only(*_OF_THE_TOOL, *_HONOURED, *_FIXED)
+        tool.choice("output_format", ("png",))
         found = tool
     return found
 
@@ -95,7 +99,8 @@ def _user(fields: Fields) -> dict[str, str]:
 
 
 def _metadata(fields: Fields) -> dict[str, str]:
-    return {str(name): str(value) for name, value in (fields.raw("metadata") or {}).items()}
+    metadata = fields.object("metadata")
+    return {name: metadata.text(name) for name in metadata}
 
 
 def _turns(fields: Fields) -> Iterator[Turn]:
@@ -113,7 +118,9 @@ def _turns(fields: Fields) -> Iterator[Turn]:
 
 
 def _made_before(item: Fields) -> ReferenceInput:
-    """An image of an earlier answer: by its id it is one of ours."""
+    """An image of an earlier answer: as it came back, or by its id, which names one of ours."""
+    if "result" in item:
+        return ReferenceInput(data=data_urls.decoded(item.text("result"), item.at("result")))
     return ReferenceInput(output=f"out_{item.text('id').removeprefix('ig_')}")
 
 

@@ -167,6 +167,13 @@ await see("router chat", async () => {
   const made = await ai.generateText({ model: router(`google/${MODEL}`), prompt: "a router chat" });
   return [made.files.length, made.text !== "", made.providerMetadata?.openrouter?.usage?.cost > 0];
 });
+await see("router turns", async () => {
+  const messages = [{ role: "user", content: "a router turn" }];
+  messages.push(...(await ai.generateText({ model: router(`google/${MODEL}`), messages })).response.messages);
+  messages.push({ role: "user", content: "another router turn" });
+  const made = await ai.generateText({ model: router(`google/${MODEL}`), messages });
+  return [made.files.length, made.usage.inputTokens > 500];
+});
 await see("router stream", () => typesOf(ai.streamText({ model: router(`google/${MODEL}`), prompt: "a router stream" })));
 if (router.imageModel && major > 5) {
   await see("router image", async () => {
