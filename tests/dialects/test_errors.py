@@ -243,3 +243,49 @@ def test_every_route_of_a_door_asks_for_a_key(ask: Ask, path: str) -> None:
     statuses = {ask(door, path=path, method=method).status_code for method in ("GET", "POST")}
     assert 401 in statuses
     assert statuses <= {401, 405}
+
+
+@pytest.mark.parametrize("path", ["/openai/v1/images/edits", "/openai/v1/files"])
+@pytest.mark.parametrize("content_type", ["multipart/form-data", "application/x-www-form-urlencoded; charset=utf-16"])
+def test_forms_that_are_none_are_refused(ask: Ask, alice: Any, path: str, content_type: str) -> None:
+    response = ask("openai", alice, path=path, body=b"--nothing", content_type=content_type)
+    assert response.status_code in (400, 415), response.content
+
+
+@pytest.mark.parametrize(
+    "url", ["https://[", "https://ex\u2100mple.com/", "https://127.0.0.1/x.png", "https://x\x00y/"]
+)
+def test_links_that_are_none_are_refused(ask: Ask, alice: Any, url: str) -> None:
+    content = [{"type": "image_url", "image_url": {"url": url}}, {"type": "text", "text": "x"}]
+    body = {"messages": [{"role": "user", "content": content}]}
+    response = ask("openai", alice, path="/openai/v1/chat/completions", body=body)
+    assert response.status_code == 400, response.content
+    part = {"fileData": {"fileUri": url}}
+    response = ask("gemini", alice, body={"contents": [{"parts": [part, {"text": "x"}]}]})
+    assert response.status_code == 400, response.content
+
+
+@pytest.mark.parametrize("name", ["a%00b", "%ED%A0%80", "x" * 5000])
+def test_names_that_no_database_takes_are_not_found(ask: Ask, alice: Any, name: str) -> None:
+    for path in (f"/openai/v1/models/{name}", f"/openai/v1/files/file-{name}", f"/gemini/v1/files/{name}"):
+        assert ask("openai", alice, path=path, method="GET").status_code == 404, path
+    body = {"contents": [{"parts": [{"text": "x"}]}]}
+    assert ask("gemini", alice, path=f"/gemini/v1/models/{name}:generateContent", body=body).status_code == 404
+
+
+def test_the_wallet_is_shown_to_keys_that_may_see_money(ask: Ask, alice: Any) -> None:
+    assert ask("gateway", alice, path="/v1/credits", method="GET").json() == {"balance": "100", "total_used": "0"}
+    limited(alice, scopes=["generate", "read"])
+    assert ask("gateway", alice, path="/v1/credits", method="GET").status_code == 403
+
+
+@pytest.mark.parametrize("digits", ["9" * 5000, "-1", "1.5", "x"])
+def test_numbers_of_forms_are_numbers(ask: Ask, alice: Any, digits: str) -> None:
+    boundary = "b"
+    fields = {"prompt": "x", "n": digits}
+    parts = [f'--b\r\nContent-Disposition: form-data; name="{name}"\r\n\r\n{text}\r\n' for name, text in fields.items()]
+    image = '--b\r\nContent-Disposition: form-data; name="image"; filename="x.png"\r\n\r\nx\r\n--b--\r\n'
+    body = "".join([*parts, image]).encode()
+    content_type = f"multipart/form-data; boundary={boundary}"
+    response = ask("openai", alice, path="/openai/v1/images/edits", body=body, content_type=content_type)
+    assert (response.status_code, response.json()["error"]["param"]) == (400, "n")

@@ -71,6 +71,7 @@ def test_google_genai(sdk: str, environment: dict[str, str], bought: Callable[[]
     assert len(seen["stream"][0]) == 1
     assert "STOP" in seen["stream"][1]
     assert seen["chat"][1:] == [True, True]
+    assert seen["slow chat"] == [True, True]
     assert seen["tokens"] > 258
     assert seen["blocked"][0] is None
     assert "PROHIBITED_CONTENT" in seen["blocked"][1]
@@ -87,4 +88,4 @@ def test_google_genai(sdk: str, environment: dict[str, str], bought: Callable[[]
         "key": ["ClientError", 401, "UNAUTHENTICATED"],
         "image": ["ClientError", 400, "INVALID_ARGUMENT"],
     }
-    assert bought() == 12
+    assert bought() == 14

@@ -68,6 +68,11 @@ chat = client.chats.create(model=MODEL)
 first = chat.send_message("a cat")
 second = chat.send_message("make it blue")
 streamed = list(chat.send_message_stream("and now green"))
+# Longer than the pings are apart, which must not spoil the history.
+slow = client.chats.create(model=MODEL)
+list(slow.send_message_stream("sandbox:slow:17 a slow stream"))
+after = slow.send_message("and then")
+seen["slow chat"] = [len(slow.get_history(curated=True)) > 3, after.usage_metadata.prompt_token_count > 500]
 seen["chat"] = [
     size_of(image_of(second)),
     second.usage_metadata.prompt_token_count > 500,
