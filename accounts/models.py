@@ -131,7 +131,9 @@ class ApiKey(models.Model):
     max_references = models.PositiveIntegerField(null=True, blank=True)
     is_grounding_allowed = models.BooleanField(default=True)
     are_images_inline = models.BooleanField(
-        default=False, help_text="Answers of chats carry their image in the text, too, as a Markdown link."
+        default=False,
+        db_default=False,
+        help_text="Answers of chats carry their image in the text, too, as a Markdown link.",
     )
     allowed_models = models.JSONField(default=list, blank=True)
     ip_list = models.JSONField(default=list, blank=True, help_text="Addresses or networks; empty = anywhere.")

@@ -11,7 +11,7 @@ class Migration(migrations.Migration):
             model_name="apikey",
             name="are_images_inline",
             field=models.BooleanField(
-                default=False, help_text="Answers of chats carry their image in the text, too, as a Markdown link."
+                default=False, db_default=False, help_text="Answers of chats carry their image in the text, too, as a Markdown link."
             ),
         ),
     ]

@@ -20,7 +20,9 @@ class Migration(migrations.Migration):
         migrations.AddField(
             model_name="generation",
             name="is_joinable",
-            field=models.BooleanField(default=False, help_text="Whether the same request, sent again, may join it."),
+            field=models.BooleanField(
+                default=False, db_default=False, help_text="Whether the same request, sent again, may join it."
+            ),
         ),
         migrations.AddIndex(
             model_name="generation",

@@ -10,7 +10,7 @@ class Migration(migrations.Migration):
         migrations.AddField(
             model_name="generation",
             name="conversation_sha256",
-            field=models.CharField(blank=True, default="", editable=False, max_length=64),
+            field=models.CharField(blank=True, default="", db_default="", editable=False, max_length=64),
         ),
         migrations.AddIndex(
             model_name="generation",

@@ -63,8 +63,10 @@ class Generation(models.Model):
     tags = models.JSONField(default=list)
     warnings = models.JSONField(default=list)
     request_sha256 = models.CharField(max_length=64)
-    is_joinable = models.BooleanField(default=False, help_text="Whether the same request, sent again, may join it.")
-    conversation_sha256 = models.CharField(max_length=64, blank=True, default="", editable=False)
+    is_joinable = models.BooleanField(
+        default=False, db_default=False, help_text="Whether the same request, sent again, may join it."
+    )
+    conversation_sha256 = models.CharField(max_length=64, blank=True, default="", db_default="", editable=False)
     connected_until = models.DateTimeField(null=True, editable=False)
     delivered_at = models.DateTimeField(null=True, editable=False)
 
