@@ -259,5 +259,10 @@ class Outcome:
     outputs: tuple[OutputOutcome, ...]
 
     @property
+    def images(self) -> tuple[OutputOutcome, ...]:
+        """The outputs that are there."""
+        return tuple(each for each in self.outputs if each.mime_type)
+
+    @property
     def is_finished(self) -> bool:
         return self.status in ("succeeded", "failed", "canceled")

@@ -11,7 +11,7 @@ from django.http import HttpRequest, HttpResponse, HttpResponseBase
 from django.views.decorators.csrf import csrf_exempt
 
 from generation.contract import Refusal
-from generation.dialects import refusals
+from generation.dialects import door, refusals
 
 logger = logging.getLogger(__name__)
 View = Callable[..., Coroutine[Any, Any, HttpResponseBase]]
@@ -47,6 +47,27 @@ def _named(response: HttpResponseBase, refusal: Refusal) -> HttpResponseBase:
     if isinstance(refusal, refusals.OfGeneration):
         response["X-Generation-Id"] = refusal.generation
     return response
+
+
+def threaded(say: Say, method: str, function: Callable[..., HttpResponseBase], *, is_intake: bool = False) -> View:
+    """A view for one method whose work is a synchronous function, done in the door's executor (or in the intake's)."""
+
+    @view(say, method)
+    async def run(request: HttpRequest, **kwargs: Any) -> HttpResponseBase:
+        there = door.in_intake_thread if is_intake else door.in_thread
+        return await there(function, request, **kwargs)
+
+    return run
+
+
+def not_found(say: Say) -> View:
+    """Unknown routes below a door answer in its own format."""
+
+    @csrf_exempt
+    async def run(request: HttpRequest, **_: Any) -> HttpResponseBase:
+        return say(request, refusals.not_found(request.path))
+
+    return run
 
 
 def by_method(**views: View) -> View:

@@ -15,6 +15,7 @@ from typing import Any, ParamSpec, TypeVar
 
 from asgiref.sync import sync_to_async
 from django.conf import settings
+from django.core.files.uploadedfile import UploadedFile
 from django.core.handlers.wsgi import WSGIRequest
 from django.db import connection
 from django.http import HttpRequest, HttpResponse, HttpResponseBase, QueryDict
@@ -23,9 +24,11 @@ from rest_framework.response import Response
 
 from accounts import pools
 from generation import media
+from generation.contract import invalid
 
 P = ParamSpec("P")
 T = TypeVar("T")
+_MAX_FILE_BYTES = 20 * 1024 * 1024
 _FILE_THREADS = 8
 # As many as pictures are unfolded at once.
 _CONVERSION_THREADS = 2
@@ -156,6 +159,13 @@ def address_of(request: HttpRequest) -> str:
     if getattr(settings, "SECURE_PROXY_SSL_HEADER", None) and forwarded:
         return str(forwarded.rsplit(",", 1)[-1].strip())
     return str(request.META.get("REMOTE_ADDR", ""))
+
+
+def bytes_of(name: str, part: UploadedFile[Any]) -> bytes:
+    """An image of a form; `name` is its field."""
+    if (part.size or 0) > _MAX_FILE_BYTES:
+        raise invalid(name, "The file is larger than 20 MB.", "reference_too_large")
+    return bytes(part.read())
 
 
 def absolute(request: HttpRequest, path: str) -> str:

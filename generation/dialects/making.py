@@ -6,16 +6,18 @@ import asyncio
 import time
 import uuid
 from collections.abc import AsyncIterator, Callable
+from datetime import UTC, datetime
 from functools import partial
 from types import TracebackType
 from typing import Any, TypeVar
 
 from django.http import HttpRequest, HttpResponseBase
 
+from accounts.authentication import Requester
 from accounts.identifiers import public_id
 from generation import presence, queries, submission
-from generation.contract import Refusal
-from generation.dialects import door, refusals
+from generation.contract import GenerationRequest, Refusal
+from generation.dialects import admission, door, refusals
 from generation.dialects.batched_reads import READINGS
 from generation.presence import PRESENCE
 from generation.waiting import WATCHER
@@ -77,9 +79,6 @@ class Client:
         """The generation at its end. Raises the refusal that it is still running when the time is up."""
         if not self._is_over:
             await WATCHER.wait(self.generation_id, seconds=max(0.0, self._ends_at - time.monotonic()))
-        return await self._reading()
-
-    async def _reading(self) -> queries.Reading:
         reading = await READINGS.read(self.generation_id)
         if not reading.outcome.is_finished:
             # Written before it is said: the same request may come at once, and finds only what has no client.
@@ -97,23 +96,36 @@ class Client:
             if not self._is_over:
                 yield None
 
-    def named(self, response: HttpResponseBase) -> HttpResponseBase:
-        """The response, with the generation's id in its head and in its line of the log."""
+    def sent(self, response: HttpResponseBase) -> HttpResponseBase:
+        """The response that answers this client: when it has left, the client is answered, else it has left.
+
+        The generation's id goes into its head and into its line of the log.
+        """
+        response.on_delivered = self.answered  # type: ignore[attr-defined]
+        response._resource_closers.append(self.left)  # type: ignore[attr-defined]
         response["X-Generation-Id"] = public_id("gen", self.generation_id)
         response.generation_id = self.generation_id  # type: ignore[attr-defined]
         return response
 
-    def sent(self, response: HttpResponseBase) -> HttpResponseBase:
-        """The response that answers this client: when it has left, the client is answered, else it has left."""
-        response.on_delivered = self.answered  # type: ignore[attr-defined]
-        response._resource_closers.append(self.left)  # type: ignore[attr-defined]
-        return self.named(response)
+
+def accept(
+    request: HttpRequest, requester: Requester, asked: GenerationRequest, *, joining: Joining = Joining.IF_LOST
+) -> Accepted:
+    """Through the front door, for a client who waits for the answer. Most cannot say that they send again: what was
+    lost is known as such."""
+    return submission.accept(
+        requester,
+        asked,
+        now=datetime.now(UTC),
+        idempotency_key=admission.idempotency_key(request),
+        joining=joining,
+    )
 
 
 def with_image(reading: queries.Reading) -> queries.Reading:
     """The reading, if it has an image; else the refusal that says why not. A success without an image is sent for again
     by some clients, and by others taken for one."""
-    if not any(each.mime_type for each in reading.outcome.outputs):
+    if not reading.outcome.images:
         raise refusals.of_outcome(reading.outcome)
     return reading
 

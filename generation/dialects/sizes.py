@@ -28,6 +28,14 @@ def of_pixels(size: str) -> tuple[str, str]:
     return ratio, image_size
 
 
+def agreed(size: str, ratio: str | None, image_size: str | None) -> tuple[str, str]:
+    """Ratio and size of pixels, where others were named, too. Raises ValueError if these contradict them."""
+    size_ratio, size_name = of_pixels(size)
+    if (ratio or size_ratio) != size_ratio or (image_size or size_name) != size_name:
+        raise ValueError(f"{size} contradicts the ratio or size that is named beside it.")
+    return size_ratio, size_name
+
+
 def _value(ratio: str) -> float:
     width, _, height = ratio.partition(":")
     return int(width) / int(height)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 import subprocess
 from pathlib import Path
@@ -10,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.dialects import sdks
-from tests.live.conftest import Service
+from tests.live.conftest import Service, example_environment
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = {"openai": "openai", "gemini": "google-genai", "ai-gateway": ""}
@@ -22,22 +21,10 @@ def _blocks(page: str, language: str) -> list[str]:
     return re.findall(rf"^```{language}\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
 
 
-def _environment(running: Service, folder: Path) -> dict[str, str]:
-    # Printed without it for readability; here an error status must fail the example.
-    (folder / ".curlrc").write_text("fail-with-body\nmax-time = 60\n", encoding="utf-8")
-    return {
-        "PATH": os.environ["PATH"],
-        "HOME": str(folder),
-        "NO_PROXY": "*",
-        "NBP_BASE_URL": running.base_url,
-        "NBP_API_KEY": running.note["test_key"],
-    }
-
-
 def _run(command: list[str], running: Service, folder: Path, where: Path | None = None) -> str:
     done = subprocess.run(
         command,
-        env=_environment(running, folder),
+        env=example_environment(running, folder),
         cwd=where or folder,
         capture_output=True,
         text=True,

@@ -134,6 +134,19 @@ class Service:
         assert json.loads(done.stdout)["ok"] is True
 
 
+def example_environment(running: Service, folder: Path) -> dict[str, str]:
+    """What the examples of the docs are run with."""
+    # Printed without it for readability; here an error status must fail the example.
+    (folder / ".curlrc").write_text("fail-with-body\nmax-time = 60\n", encoding="utf-8")
+    return {
+        "PATH": os.environ["PATH"],
+        "HOME": str(folder),
+        "no_proxy": "*",
+        "NBP_BASE_URL": running.base_url,
+        "NBP_API_KEY": running.note["test_key"],
+    }
+
+
 @pytest.fixture(scope="module")
 def shared_service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., Service]]:
     """One service for the tests of a module, which leave each other's rows alone."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 import subprocess
 import sys
@@ -11,6 +10,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
+from tests.live.conftest import example_environment
 
 ROOT = Path(__file__).resolve().parents[2]
 README, NATIVE = ROOT / "README.md", ROOT / "docs" / "api" / "native.md"
@@ -23,22 +24,10 @@ def _blocks(page: Path, language: str) -> list[str]:
     return [block for block in found if "$NBP_BASE_URL" in block or language == "python"]
 
 
-def _environment(running: Any, folder: Path) -> dict[str, str]:
-    # Printed without it for readability; here an error status must fail the example.
-    (folder / ".curlrc").write_text("fail-with-body\nmax-time = 60\n", encoding="utf-8")
-    return {
-        "PATH": os.environ["PATH"],
-        "HOME": str(folder),
-        "no_proxy": "*",
-        "NBP_BASE_URL": running.base_url,
-        "NBP_API_KEY": running.note["test_key"],
-    }
-
-
 def _run(command: list[str], running: Any, folder: Path) -> str:
     done = subprocess.run(
         command,
-        env=_environment(running, folder),
+        env=example_environment(running, folder),
         cwd=folder,
         capture_output=True,
         text=True,

@@ -2,18 +2,12 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
-from typing import Any
-
-from django.http import HttpRequest, HttpResponseBase
-from django.views.decorators.csrf import csrf_exempt
+from django.http import HttpRequest
 
 from accounts.authentication import Requester
-from generation import submission
-from generation.contract import GenerationRequest, invalid
-from generation.dialects import admission, door, refusals
+from generation.contract import invalid
+from generation.dialects import admission, coroutines, door
 from generation.dialects.ai_gateway import errors
-from generation.dialects.making import Accepted, Joining
 
 _HOW = "Authorization: Bearer nbp_live_... or nbp_test_..."
 VERSIONS = ("2", "3", "4")
@@ -40,18 +34,4 @@ def model_of(request: HttpRequest, header: str) -> str:
     return name
 
 
-def accept(request: HttpRequest, requester: Requester, asked: GenerationRequest) -> Accepted:
-    """Through the front door. No client of this dialect says that it sends again: lost requests are known as such."""
-    return submission.accept(
-        requester,
-        asked,
-        now=datetime.now(UTC),
-        idempotency_key=admission.idempotency_key(request),
-        joining=Joining.IF_LOST,
-    )
-
-
-@csrf_exempt
-async def not_found(request: HttpRequest, **_: Any) -> HttpResponseBase:
-    """Unknown routes below this door answer in its own format."""
-    return errors.answer(request, refusals.not_found(request.path))
+not_found = coroutines.not_found(errors.answer)

@@ -44,24 +44,20 @@ def parse(data: Mapping[str, Any], version: int, model: str) -> tuple[Generation
 
 def _shape(fields: Fields) -> tuple[str | None, str | None]:
     """Ratio and size, by name or by pixels."""
-    google = fields.object("providerOptions").object("google")
-    shape = google.object("imageConfig")
+    shape = fields.object("providerOptions").object("google").object("imageConfig")
     ratio = fields.text("aspectRatio") or shape.text("aspectRatio") or None
     image_size = shape.choice("imageSize", SIZES) or None
     if "size" not in fields:
         return ratio, image_size
     try:
-        size_ratio, size_name = sizes.of_pixels(fields.text("size"))
+        return sizes.agreed(fields.text("size"), ratio, image_size)
     except ValueError as error:
         raise invalid("size", str(error), "image_size_not_supported") from None
-    if (ratio or size_ratio) != size_ratio or (image_size or size_name) != size_name:
-        raise invalid("size", "This contradicts aspectRatio or imageSize.", "image_size_not_supported")
-    return size_ratio, size_name
 
 
 def render(outcome: Outcome, how: Options, image: Base64) -> dict[str, Any]:
     """The answer with the images that were made; each entry of the metadata but `gateway` needs a list of images."""
-    made = [each for each in outcome.outputs if each.mime_type]
+    made = outcome.images
     usage = [each.usage or Usage() for each in made]
     given, out = sum(each.input_tokens for each in usage), sum(each.output_tokens for each in usage)
     return {

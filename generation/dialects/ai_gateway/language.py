@@ -6,8 +6,8 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from generation.contract import SIZES, GenerationRequest, Outcome, OutputOutcome, ReferenceInput, Usage, invalid
-from generation.dialects import conversation
+from generation.contract import GenerationRequest, Outcome, OutputOutcome, ReferenceInput, Usage, invalid
+from generation.dialects import conversation, google_options
 from generation.dialects.ai_gateway import options
 from generation.dialects.ai_gateway.options import Warnings
 from generation.dialects.conversation import OwnOutput, Turn
@@ -33,20 +33,16 @@ def parse(data: Mapping[str, Any], version: int, model: str, own: OwnOutput) -> 
     """A call of a language model, whose model and version stood in headers."""
     fields = Fields(data)
     _check(fields)
-    google = fields.object("providerOptions").object("google")
-    modalities = [str(each).upper() for each in google.list("responseModalities")]
-    if modalities and "IMAGE" not in modalities:
-        raise invalid(google.at("responseModalities"), "The models here make images: name IMAGE.", "not_supported")
-    shape, thinking = google.object("imageConfig"), google.object("thinkingConfig")
+    shape = google_options.read(fields.object("providerOptions").object("google"))
     asked = conversation.asked(list(_turns(fields)), own, param="prompt")
     request = GenerationRequest(
         prompt=asked.prompt,
         model=model,
-        aspect_ratio=shape.text("aspectRatio") or None,
-        image_size=shape.choice("imageSize", SIZES) or None,
+        aspect_ratio=shape.aspect_ratio,
+        image_size=shape.image_size,
         references=asked.references,
         previous=asked.previous,
-        thinking_level=thinking.text("thinkingLevel").lower() or None,
+        thinking_level=shape.thinking_level,
         seed=fields.whole("seed", -(2**31), 2**31 - 1),
         metadata=options.user_of(fields),
         tags=options.tags_of(fields),
@@ -90,7 +86,7 @@ def _content(message: Fields) -> tuple[list[str], list[ReferenceInput]]:
 
 def render(outcome: Outcome, how: Options, image: Base64) -> dict[str, Any]:
     """The whole answer; its shape is not checked by the client, and a wrong one breaks it."""
-    output = next(each for each in outcome.outputs if each.mime_type)
+    output = outcome.images[0]
     words = [{"type": "text", "text": output.text}] if output.text else []
     return {
         "content": [*words, _file(output, how, image)],
@@ -104,7 +100,7 @@ def render(outcome: Outcome, how: Options, image: Base64) -> dict[str, Any]:
 
 def events(outcome: Outcome, how: Options, image: Base64) -> Iterator[dict[str, Any]]:
     """The same as the parts of a stream."""
-    output = next(each for each in outcome.outputs if each.mime_type)
+    output = outcome.images[0]
     yield {"type": "response-metadata", **_response(outcome, how)}
     if output.text:
         yield {"type": "text-start", "id": "0"}

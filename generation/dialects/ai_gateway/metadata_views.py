@@ -5,26 +5,13 @@ from __future__ import annotations
 from datetime import UTC, date, datetime
 from typing import Any
 
-from django.http import HttpRequest, HttpResponseBase, JsonResponse
+from django.http import HttpRequest, JsonResponse
 
 from generation import queries
-from generation.dialects import door
+from generation.dialects import coroutines
 from generation.dialects.ai_gateway import base, errors, options
-from generation.dialects.coroutines import view
 
 _LONG_AGO = date(2000, 1, 1)
-
-
-@view(errors.answer, "GET")
-async def config(request: HttpRequest, version: str) -> HttpResponseBase:
-    """GET {base}/config; the version stands in the path, as no header says it."""
-    return await door.in_thread(_config, request, version)
-
-
-@view(errors.answer, "GET")
-async def credit(request: HttpRequest) -> HttpResponseBase:
-    """GET /v1/credits"""
-    return await door.in_thread(_credit, request)
 
 
 def _config(request: HttpRequest, version: str) -> JsonResponse:
@@ -54,3 +41,8 @@ def _credit(request: HttpRequest) -> JsonResponse:
     days = queries.usage(requester, since=_LONG_AGO, until=datetime.now(UTC).date(), group_by="model")
     used = sum(each["price_micros"] for each in days)
     return JsonResponse({"balance": options.cost_of(wallet["available_micros"]), "total_used": options.cost_of(used)})
+
+
+# GET {base}/config, whose version stands in the path, as no header says it; and GET /v1/credits
+config = coroutines.threaded(errors.answer, "GET", _config)
+credit = coroutines.threaded(errors.answer, "GET", _credit)

@@ -34,7 +34,7 @@ def _take_in_language(request: HttpRequest) -> tuple[making.Accepted, language.O
     version, model = base.version_of(request, _LANGUAGE_VERSION), base.model_of(request, _LANGUAGE_MODEL)
     body, own = strict_json.read_object(request), own_images.finder(request, requester)
     asked, how = language.parse(body, version, model, own)
-    return base.accept(request, requester, asked), how
+    return making.accept(request, requester, asked), how
 
 
 async def _events(client: making.Client, how: language.Options) -> AsyncIterator[bytes]:
@@ -71,4 +71,4 @@ def _take_in_image(request: HttpRequest) -> tuple[making.Accepted, images.Option
     requester = base.requester_of(request, "generate")
     version, model = base.version_of(request, _IMAGE_VERSION), base.model_of(request, _IMAGE_MODEL)
     asked, how = images.parse(strict_json.read_object(request), version, model)
-    return base.accept(request, requester, asked), how
+    return making.accept(request, requester, asked), how

@@ -6,15 +6,12 @@ import re
 from datetime import UTC, datetime
 from typing import Any
 
-from django.http import HttpRequest, HttpResponseBase
-from django.views.decorators.csrf import csrf_exempt
+from django.http import HttpRequest
 
 from accounts.authentication import Requester
-from generation import submission
-from generation.contract import GenerationRequest, invalid
-from generation.dialects import admission, door, refusals, strict_json
+from generation.contract import invalid
+from generation.dialects import admission, coroutines, door, strict_json
 from generation.dialects.gemini import casing, errors
-from generation.dialects.making import Accepted, Joining
 
 _VERSIONED = re.compile(r"(/gemini|)(?:/upload)?/(v1(?:beta|alpha)?)/")
 _HOW = "x-goog-api-key: nbp_live_... or nbp_test_..."
@@ -30,17 +27,6 @@ def body_of(request: HttpRequest) -> dict[str, Any]:
     """The body, its names in camelCase."""
     body: dict[str, Any] = casing.camel(strict_json.read_object(request))
     return body
-
-
-def accept(request: HttpRequest, requester: Requester, asked: GenerationRequest) -> Accepted:
-    """Through the front door. No client of this dialect says that it sends again: lost requests are known as such."""
-    return submission.accept(
-        requester,
-        asked,
-        now=datetime.now(UTC),
-        idempotency_key=admission.idempotency_key(request),
-        joining=Joining.IF_LOST,
-    )
 
 
 def prefix_of(request: HttpRequest) -> str:
@@ -62,7 +48,4 @@ def moment(at: datetime) -> str:
     return at.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
 
 
-@csrf_exempt
-async def not_found(request: HttpRequest, **_: Any) -> HttpResponseBase:
-    """Unknown routes below this door answer in its own format."""
-    return errors.answer(request, refusals.not_found(request.path))
+not_found = coroutines.not_found(errors.answer)

@@ -62,7 +62,7 @@ _VERBS = {"generateContent": _generate, "streamGenerateContent": _stream, "count
 def _take_in(request: HttpRequest, name: str) -> tuple[making.Accepted, Options]:
     requester = base.requester_of(request, "generate")
     asked, options = translate.parse(base.body_of(request), name, own_images.finder(request, requester))
-    return base.accept(request, requester, asked), options
+    return making.accept(request, requester, asked), options
 
 
 def _is_blocked(outcome: Outcome) -> bool:

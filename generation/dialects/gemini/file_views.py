@@ -10,7 +10,6 @@ from django.http import HttpRequest, HttpResponse, HttpResponseBase, JsonRespons
 from generation import uploads
 from generation.contract import Refusal, invalid
 from generation.dialects import coroutines, door, streams
-from generation.dialects.coroutines import view
 from generation.dialects.fields import Fields
 from generation.dialects.gemini import base, errors
 
@@ -19,39 +18,9 @@ _LIVES = timedelta(hours=48)
 _PURPOSE = "gemini"
 
 
-@view(errors.answer, "POST")
-async def upload(request: HttpRequest) -> HttpResponseBase:
-    """POST upload/{version}/files: the start of an upload, or, with its address, a piece of it."""
-    if "upload_id" in request.GET:
-        return await door.in_intake_thread(_piece, request)
-    return await door.in_intake_thread(_started, request)
-
-
-@view(errors.answer, "GET")
-async def files(request: HttpRequest) -> HttpResponseBase:
-    """GET files"""
-    return await door.in_thread(_listed, request)
-
-
-@view(errors.answer, "GET")
-async def _retrieve(request: HttpRequest, name: str) -> HttpResponseBase:
-    """GET files/{name}"""
-    return await door.in_thread(_retrieved, request, name)
-
-
-@view(errors.answer, "DELETE")
-async def _delete(request: HttpRequest, name: str) -> HttpResponseBase:
-    """DELETE files/{name}"""
-    return await door.in_thread(_deleted, request, name)
-
-
-@view(errors.answer, "GET")
-async def download(request: HttpRequest, name: str) -> HttpResponseBase:
-    """GET files/{name}:download?alt=media"""
-    return await door.in_thread(_content, request, name)
-
-
-file = coroutines.by_method(get=_retrieve, delete=_delete)
+def _uploaded(request: HttpRequest) -> HttpResponse:
+    """The start of an upload, or, with its address, a piece of it."""
+    return _piece(request) if "upload_id" in request.GET else _started(request)
 
 
 def _started(request: HttpRequest) -> HttpResponse:
@@ -138,3 +107,13 @@ def shown(request: HttpRequest, found: uploads.File) -> dict[str, Any]:
         "source": "UPLOADED",
         "uri": door.absolute(request, f"{base.prefix_of(request)}/files/{found.name}"),
     }
+
+
+# upload/{version}/files, files, files/{name} and files/{name}:download?alt=media
+upload = coroutines.threaded(errors.answer, "POST", _uploaded, is_intake=True)
+files = coroutines.threaded(errors.answer, "GET", _listed)
+file = coroutines.by_method(
+    get=coroutines.threaded(errors.answer, "GET", _retrieved),
+    delete=coroutines.threaded(errors.answer, "DELETE", _deleted),
+)
+download = coroutines.threaded(errors.answer, "GET", _content)

@@ -5,28 +5,15 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import Any
 
-from django.http import HttpRequest, HttpResponseBase, JsonResponse
+from django.http import HttpRequest, JsonResponse
 
 from generation import queries
 from generation.contract import Refusal
-from generation.dialects import door
-from generation.dialects.coroutines import view
+from generation.dialects import coroutines
 from generation.dialects.gemini import base, errors
 
 _METHODS = ["generateContent", "countTokens", "batchGenerateContent"]
 _TOKENS = {"inputTokenLimit": 65536, "outputTokenLimit": 32768}
-
-
-@view(errors.answer, "GET")
-async def models(request: HttpRequest) -> HttpResponseBase:
-    """GET models"""
-    return await door.in_thread(_models, request)
-
-
-@view(errors.answer, "GET")
-async def model(request: HttpRequest, name: str) -> HttpResponseBase:
-    """GET models/{name}"""
-    return await door.in_thread(_model, request, name)
 
 
 def _models(request: HttpRequest) -> JsonResponse:
@@ -58,3 +45,8 @@ def _shown(row: dict[str, Any], name: str) -> dict[str, Any]:
         "supportedGenerationMethods": _METHODS,
         "thinking": bool(row["thinking_levels"]),
     }
+
+
+# GET models, and GET models/{name}
+models = coroutines.threaded(errors.answer, "GET", _models)
+model = coroutines.threaded(errors.answer, "GET", _model)

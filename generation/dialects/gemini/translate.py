@@ -8,8 +8,8 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from generation.contract import SIZES, GenerationRequest, Outcome, OutputOutcome, ReferenceInput, Usage, invalid
-from generation.dialects import conversation, data_urls
+from generation.contract import GenerationRequest, Outcome, OutputOutcome, ReferenceInput, Usage, invalid
+from generation.dialects import conversation, data_urls, google_options
 from generation.dialects.conversation import OwnOutput, Turn
 from generation.dialects.fields import Fields
 from generation.dialects.signatures import signature_of
@@ -35,17 +35,17 @@ def parse(data: Mapping[str, Any], model: str, own_output: OwnOutput) -> tuple[G
     fields.choice("serviceTier", ("standard", "SERVICE_TIER_UNSPECIFIED", "STANDARD"))
     config = fields.object("generationConfig")
     _check(config)
-    shape, thinking = config.object("imageConfig"), config.object("thinkingConfig")
+    shape = google_options.read(config)
     asked = conversation.asked(turns(fields), own_output, param="contents")
     request = GenerationRequest(
         prompt=asked.prompt,
         model=model,
-        aspect_ratio=shape.text("aspectRatio") or None,
-        image_size=shape.choice("imageSize", SIZES) or None,
+        aspect_ratio=shape.aspect_ratio,
+        image_size=shape.image_size,
         references=asked.references,
         previous=asked.previous,
         search_grounding=_is_grounded(fields),
-        thinking_level=thinking.text("thinkingLevel").lower() or None,
+        thinking_level=shape.thinking_level,
         seed=config.whole("seed", -(2**31), 2**31 - 1),
         metadata=_labels(fields),
     )
@@ -56,9 +56,6 @@ def _check(config: Fields) -> None:
     config.whole("candidateCount", 1, 1)
     config.lacks("responseSchema", "responseJsonSchema", "speechConfig", "stopSequences")
     config.choice("responseMimeType", ("text/plain",))
-    modalities = [str(each).upper() for each in config.list("responseModalities")]
-    if modalities and "IMAGE" not in modalities:
-        raise invalid(config.at("responseModalities"), "The models here make images: name IMAGE.", "not_supported")
     config.object("imageConfig").lacks("personGeneration", "outputMimeType", "outputCompressionQuality")
 
 
@@ -138,7 +135,7 @@ def _image(part: Fields) -> ReferenceInput | None:
 
 def render(outcome: Outcome, options: Options, image: Base64) -> dict[str, Any]:
     """The answer of a generation that made its image; `image` is its base64."""
-    output = next(each for each in outcome.outputs if each.mime_type)
+    output = outcome.images[0]
     parts = [{"text": output.text}] if output.text else []
     return {
         "candidates": [_candidate(output, [*parts, _picture(output, image)], is_end=True)],
@@ -148,7 +145,7 @@ def render(outcome: Outcome, options: Options, image: Base64) -> dict[str, Any]:
 
 def events(outcome: Outcome, options: Options, image: Base64) -> Iterator[dict[str, Any]]:
     """The same in pieces: the words, then the picture whole, with which it ends."""
-    output = next(each for each in outcome.outputs if each.mime_type)
+    output = outcome.images[0]
     foot = _foot(outcome, output, options)
     if output.text:
         yield {"candidates": [_candidate(output, [{"text": output.text}])], **foot}

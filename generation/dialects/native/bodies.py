@@ -6,14 +6,13 @@ import json
 import re
 from typing import Any
 
-from django.core.files.uploadedfile import UploadedFile
 from rest_framework.request import Request
 
 from generation.contract import GenerationRequest, Refusal, invalid
+from generation.dialects import door
 from generation.dialects.native import translate
 from generation.dialects.native.schemas import GenerationCreateSchema
 
-_MAX_FILE_BYTES = 20 * 1024 * 1024
 _WHOLE = ("n", "seed")
 _WHOLE_NUMBER = re.compile(r"-?[0-9]{1,18}")
 _JSON = ("metadata", "tags", "references")
@@ -45,18 +44,12 @@ def _from_form(request: Request) -> tuple[dict[str, Any], dict[str, bytes]]:
     files = {}
     for name, parts in request.FILES.lists():
         for place, part in enumerate(parts):
-            files[name if place == 0 else f"{name}.{place}"] = _file(name, part)
+            files[name if place == 0 else f"{name}.{place}"] = door.bytes_of(name, part)
     references = data.setdefault("references", [])
     if isinstance(references, list):
         named = {each.get("file") for each in references if isinstance(each, dict)}
         references.extend({"file": name} for name in files if name not in named)
     return data, files
-
-
-def _file(name: str, part: UploadedFile[Any]) -> bytes:
-    if (part.size or 0) > _MAX_FILE_BYTES:
-        raise invalid(name, "The file is larger than 20 MB.", "reference_too_large")
-    return bytes(part.read())
 
 
 def _field(name: str, text: Any) -> Any:

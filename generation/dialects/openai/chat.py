@@ -11,12 +11,13 @@ from generation.contract import SIZES, GenerationRequest, Outcome, OutputOutcome
 from generation.dialects import conversation, data_urls
 from generation.dialects.conversation import Ended, OwnOutput, Turn
 from generation.dialects.fields import Fields
+from generation.dialects.openai.images import user_of
 
 _MAX_N = 10
-_SPEAKERS = {"system": "system", "developer": "system", "user": "user", "assistant": "model"}
+SPEAKERS = {"system": "system", "developer": "system", "user": "user", "assistant": "model"}
 # Images as old proxies put them into an answer's text; they come back with the history.
 _MARKDOWN_IMAGE = re.compile(r"!\[[^\[\]]{0,200}\]\(([^()\s]+)\)")
-_EFFORTS = {"minimal": "low", "low": "low", "medium": "high", "high": "high"}
+EFFORTS = {"minimal": "low", "low": "low", "medium": "high", "high": "high"}
 Link = Callable[[OutputOutcome], str]
 
 
@@ -48,7 +49,7 @@ def parse(
         previous=asked.previous,
         thinking_level=_thinking_level(fields),
         seed=fields.whole("seed", -(2**31), 2**31 - 1001),
-        metadata=_metadata(fields),
+        metadata=user_of(fields),
         conversation=asked.conversation,
     )
     options = Options(
@@ -71,25 +72,20 @@ def _check(fields: Fields) -> None:
 
 def _thinking_level(fields: Fields) -> str | None:
     effort = fields.text("reasoning_effort") or fields.object("reasoning").text("effort")
-    return _EFFORTS.get(effort) if effort else None
-
-
-def _metadata(fields: Fields) -> dict[str, str]:
-    user = fields.text("safety_identifier") or fields.text("user")
-    return {"user": user[:200]} if user else {}
+    return EFFORTS.get(effort) if effort else None
 
 
 def _turns(fields: Fields) -> Iterator[Turn]:
     for message in fields.objects("messages"):
         role = message.text("role")
-        if role not in _SPEAKERS:
+        if role not in SPEAKERS:
             raise invalid(message.at("role"), "This is one of system, developer, user, assistant.")
         texts, images = _content(message)
         images += [_image(each) for each in message.objects("images")]
         if role == "assistant":
             texts, found = _without_images(texts, message)
             images += found
-        yield Turn(_SPEAKERS[role], "\n".join(filter(None, texts)), tuple(images))  # type: ignore[arg-type]
+        yield Turn(SPEAKERS[role], "\n".join(filter(None, texts)), tuple(images))  # type: ignore[arg-type]
 
 
 def _content(message: Fields) -> tuple[list[str], list[ReferenceInput]]:
@@ -125,7 +121,7 @@ def _without_images(texts: Sequence[str], message: Fields) -> tuple[list[str], l
 
 def render(outcome: Outcome, options: Options, data_url: Link, link: Link) -> dict[str, Any]:
     """The answer: a choice for each image that was made. `data_url` is the image itself, `link` leads to it."""
-    made = [each for each in outcome.outputs if each.mime_type]
+    made = outcome.images
     return {
         **_head(outcome, options, "chat.completion"),
         "choices": [
@@ -188,7 +184,7 @@ def usage_of(outputs: Sequence[OutputOutcome], price_micros: int) -> dict[str, A
 def chunks(outcome: Outcome, options: Options, data_url: Link, link: Link) -> Iterator[dict[str, Any]]:
     """The answer as a stream: the role, the words, the image whole, the end, and what it cost where that was asked."""
     head = _head(outcome, options, "chat.completion.chunk")
-    made = [each for each in outcome.outputs if each.mime_type]
+    made = outcome.images
     for index, output in enumerate(made):
         text = _text(output, options, link)
         deltas: list[dict[str, Any]] = [{"role": "assistant", "content": ""}]

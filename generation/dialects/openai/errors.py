@@ -29,7 +29,6 @@ _CODES = {
     "unknown_field": "unknown_parameter",
     "model_not_available": "model_not_found",
 }
-_OPENROUTER = "/openrouter/"
 
 
 def answer(request: HttpRequest, refusal: Refusal) -> JsonResponse:
@@ -40,13 +39,18 @@ def answer(request: HttpRequest, refusal: Refusal) -> JsonResponse:
     return JsonResponse(body(refusal, path=request.path), status=status_of(refusal), headers=headers)
 
 
+def is_openrouter(path: str) -> bool:
+    """Whether a path stands for OpenRouter's."""
+    return path.startswith("/openrouter/")
+
+
 def status_of(refusal: Refusal) -> int:
     return 404 if code_of(refusal) == "model_not_found" else refusals.STATUSES[refusal.kind]
 
 
 def body(refusal: Refusal, *, path: str = "") -> dict[str, Any]:
     """The error object, as an answer or in the midst of a stream has it."""
-    if path.startswith(_OPENROUTER):
+    if is_openrouter(path):
         return {"error": {"code": status_of(refusal), "message": refusal.message, "metadata": {"code": refusal.code}}}
     return {
         "error": {

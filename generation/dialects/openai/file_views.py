@@ -10,48 +10,13 @@ from django.http import HttpRequest, HttpResponseBase, JsonResponse
 
 from generation import uploads
 from generation.contract import Refusal, invalid
-from generation.dialects import coroutines, door, streams
-from generation.dialects.coroutines import view
+from generation.dialects import coroutines, streams
 from generation.dialects.openai import base, errors
 
 _PURPOSES = ("batch", "vision", "user_data", "assistants", "evals", "fine-tune")
 _LIVES = timedelta(days=30)
 _PREFIX = "file-"
 _NUMBER = re.compile(r"[0-9]{1,9}")
-
-
-@view(errors.answer, "POST")
-async def _create(request: HttpRequest) -> HttpResponseBase:
-    """POST /files"""
-    return await door.in_intake_thread(_created, request)
-
-
-@view(errors.answer, "GET")
-async def _list(request: HttpRequest) -> HttpResponseBase:
-    """GET /files"""
-    return await door.in_thread(_listed, request)
-
-
-@view(errors.answer, "GET")
-async def _retrieve(request: HttpRequest, name: str) -> HttpResponseBase:
-    """GET /files/{name}"""
-    return await door.in_thread(_retrieved, request, name)
-
-
-@view(errors.answer, "DELETE")
-async def _delete(request: HttpRequest, name: str) -> HttpResponseBase:
-    """DELETE /files/{name}"""
-    return await door.in_thread(_deleted, request, name)
-
-
-@view(errors.answer, "GET")
-async def content(request: HttpRequest, name: str) -> HttpResponseBase:
-    """GET /files/{name}/content"""
-    return await door.in_thread(_content, request, name)
-
-
-files = coroutines.by_method(get=_list, post=_create)
-file = coroutines.by_method(get=_retrieve, delete=_delete)
 
 
 def _created(request: HttpRequest) -> JsonResponse:
@@ -134,3 +99,15 @@ def shown(found: uploads.File) -> dict[str, Any]:
         "status": "processed",
         "status_details": None,
     }
+
+
+# /files, /files/{name} and /files/{name}/content
+files = coroutines.by_method(
+    get=coroutines.threaded(errors.answer, "GET", _listed),
+    post=coroutines.threaded(errors.answer, "POST", _created, is_intake=True),
+)
+file = coroutines.by_method(
+    get=coroutines.threaded(errors.answer, "GET", _retrieved),
+    delete=coroutines.threaded(errors.answer, "DELETE", _deleted),
+)
+content = coroutines.threaded(errors.answer, "GET", _content)

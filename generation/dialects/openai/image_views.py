@@ -17,7 +17,6 @@ from generation.dialects.openai import base, errors, images
 from generation.dialects.openai.images import Options
 from generation.media import StoredFile
 
-_MAX_FILE_BYTES = 20 * 1024 * 1024
 _FILES = ("image", "image[]")
 Taken = tuple[making.Accepted, Options]
 
@@ -59,10 +58,7 @@ def _files_of(request: HttpRequest) -> list[ReferenceInput]:
     found = [part for name in _FILES for part in request.FILES.getlist(name)]
     if not found:
         raise invalid("image", "Send one image or more.", "file_not_found")
-    for part in found:
-        if (part.size or 0) > _MAX_FILE_BYTES:
-            raise invalid("image", "The file is larger than 20 MB.", "reference_too_large")
-    return [ReferenceInput(data=bytes(part.read())) for part in found]
+    return [ReferenceInput(data=door.bytes_of("image", part)) for part in found]
 
 
 async def _waited_for(request: HttpRequest, take_in: Any) -> HttpResponseBase:
@@ -94,10 +90,6 @@ async def _converted(file: StoredFile, own_type: str, options: Options) -> tuple
         raise streams.Gone from None
 
 
-def _is_made(output: OutputOutcome) -> bool:
-    return output.mime_type is not None
-
-
 async def _answer(request: HttpRequest, reading: queries.Reading, options: Options) -> HttpResponseBase:
     splice, reading = streams.Splice(), await _in_format(reading, options)
 
@@ -117,7 +109,7 @@ async def _events(request: HttpRequest, client: making.Client, options: Options)
         async for _ in client.pings():
             yield sse.comment("at work")
         reading = await _in_format(making.with_image(await client.end()), options)
-        for output in filter(_is_made, reading.outcome.outputs):
+        for output in reading.outcome.images:
             async for piece in _completed(reading, output, options):
                 yield piece
     except Exception as error:  # noqa: BLE001

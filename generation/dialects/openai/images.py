@@ -77,7 +77,7 @@ def parse(
         image_size=image_size or _SIZE_OF_QUALITY.get(quality),
         references=(*references, *_input_references(fields)),
         seed=fields.whole("seed", 0, _MAX_SEED),
-        metadata=_metadata(fields),
+        metadata=user_of(fields),
     )
     compression = fields.whole("output_compression", 0, 100)
     options = Options(
@@ -113,16 +113,14 @@ def _shape(fields: Fields) -> tuple[str | None, str | None]:
     size = fields.text("size", "auto")
     if size == "auto":
         return ratio, image_size
-    if size in SIZES:
-        size_ratio, size_name = ratio, size
-    else:
-        try:
-            size_ratio, size_name = sizes.of_pixels(size)
-        except ValueError as error:
-            raise invalid(fields.at("size"), str(error), "image_size_not_supported") from None
-    if (ratio or size_ratio) != size_ratio or (image_size or size_name) != size_name:
-        raise invalid(fields.at("size"), f"{size} contradicts aspect_ratio or image_size.", "image_size_not_supported")
-    return size_ratio, size_name
+    try:
+        if size not in SIZES:
+            return sizes.agreed(size, ratio, image_size)
+    except ValueError as error:
+        raise invalid(fields.at("size"), str(error), "image_size_not_supported") from None
+    if image_size not in (None, size):
+        raise invalid(fields.at("size"), f"{size} contradicts image_size.", "image_size_not_supported")
+    return ratio, size
 
 
 def _input_references(fields: Fields) -> tuple[ReferenceInput, ...]:
@@ -130,7 +128,8 @@ def _input_references(fields: Fields) -> tuple[ReferenceInput, ...]:
     return tuple(data_urls.reference_of(each.text("url"), each.at("url")) for each in links)
 
 
-def _metadata(fields: Fields) -> dict[str, str]:
+def user_of(fields: Fields) -> dict[str, str]:
+    """Whom the caller says it asks for, kept with the generation."""
     user = fields.text("safety_identifier") or fields.text("user")
     return {"user": user[:200]} if user else {}
 
@@ -149,7 +148,7 @@ def of_form(form: Mapping[str, str]) -> dict[str, Any]:
 
 def render(outcome: Outcome, options: Options, image: Image) -> dict[str, Any]:
     """The answer; `image` says how an output's image stands in it. Images that failed are left out."""
-    made = [each for each in outcome.outputs if each.mime_type]
+    made = outcome.images
     if options.is_openrouter:
         return _as_openrouter(outcome, made, image)
     return {

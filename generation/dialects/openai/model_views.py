@@ -5,25 +5,12 @@ from __future__ import annotations
 from datetime import UTC, datetime, time
 from typing import Any
 
-from django.http import HttpRequest, HttpResponseBase, JsonResponse
+from django.http import HttpRequest, JsonResponse
 
 from generation import queries
 from generation.contract import Refusal
-from generation.dialects import door
-from generation.dialects.coroutines import view
+from generation.dialects import coroutines
 from generation.dialects.openai import base, errors
-
-
-@view(errors.answer, "GET")
-async def models(request: HttpRequest) -> HttpResponseBase:
-    """GET /models"""
-    return await door.in_thread(_models, request)
-
-
-@view(errors.answer, "GET")
-async def model(request: HttpRequest, name: str) -> HttpResponseBase:
-    """GET /models/{name}; names may have a slash."""
-    return await door.in_thread(_model, request, name)
 
 
 def _models(request: HttpRequest) -> JsonResponse:
@@ -44,3 +31,8 @@ def _shown(row: dict[str, Any], name: str) -> dict[str, Any]:
     released = row["released_on"]
     created = int(datetime.combine(released, time(), UTC).timestamp()) if released else 0
     return {"id": name, "object": "model", "created": created, "owned_by": row["provider"]}
+
+
+# GET /models, and GET /models/{name}; names may have a slash.
+models = coroutines.threaded(errors.answer, "GET", _models)
+model = coroutines.threaded(errors.answer, "GET", _model)

@@ -11,9 +11,8 @@ from generation.dialects import conversation, data_urls
 from generation.dialects.conversation import OwnOutput, Turn
 from generation.dialects.fields import Fields
 from generation.dialects.openai import images
+from generation.dialects.openai.chat import EFFORTS, SPEAKERS
 
-_SPEAKERS = {"system": "system", "developer": "system", "user": "user", "assistant": "model"}
-_EFFORTS = {"minimal": "low", "low": "low", "medium": "high", "high": "high"}
 _TOOL = "image_generation"
 # What the tool has beside the fields of an image request.
 _OF_THE_TOOL = ("type", "action", "model", "input_image_mask", "output_format", "output_compression")
@@ -50,8 +49,8 @@ def parse(data: Mapping[str, Any], own_output: OwnOutput) -> tuple[GenerationReq
         image_size=shape.image_size,
         references=asked.references,
         previous=previous,
-        thinking_level=_EFFORTS.get(fields.object("reasoning").text("effort")),
-        metadata=_user(fields),
+        thinking_level=EFFORTS.get(fields.object("reasoning").text("effort")),
+        metadata=images.user_of(fields),
     )
     options = Options(
         model=request.model,
@@ -93,11 +92,6 @@ def _generation_of(fields: Fields) -> str:
     return f"gen_{name.removeprefix('resp_')}" if name else ""
 
 
-def _user(fields: Fields) -> dict[str, str]:
-    user = fields.text("safety_identifier") or fields.text("user")
-    return {"user": user[:200]} if user else {}
-
-
 def _metadata(fields: Fields) -> dict[str, str]:
     metadata = fields.object("metadata")
     return {name: metadata.text(name) for name in metadata}
@@ -126,12 +120,12 @@ def _made_before(item: Fields) -> ReferenceInput:
 
 def _message(item: Fields) -> Turn:
     role = item.text("role", "user")
-    if role not in _SPEAKERS:
+    if role not in SPEAKERS:
         raise invalid(item.at("role"), "This is one of system, developer, user, assistant.")
     if not isinstance(item.raw("content"), list):
-        return Turn(_SPEAKERS[role], item.text("content"))  # type: ignore[arg-type]
+        return Turn(SPEAKERS[role], item.text("content"))  # type: ignore[arg-type]
     texts, found = _content(item)
-    return Turn(_SPEAKERS[role], "\n".join(filter(None, texts)), tuple(found))  # type: ignore[arg-type]
+    return Turn(SPEAKERS[role], "\n".join(filter(None, texts)), tuple(found))  # type: ignore[arg-type]
 
 
 def _content(item: Fields) -> tuple[list[str], list[ReferenceInput]]:
@@ -156,7 +150,7 @@ def _image(part: Fields) -> ReferenceInput:
 
 def render(outcome: Outcome, options: Options, image: Base64) -> dict[str, Any]:
     """The finished response."""
-    made = [each for each in outcome.outputs if each.mime_type]
+    made = outcome.images
     return _response(outcome, options, "completed", list(_items(made, image)), _usage(made))
 
 
@@ -243,7 +237,7 @@ def _text_part(text: str) -> dict[str, Any]:
 def events(outcome: Outcome, options: Options, image: Base64) -> Iterator[dict[str, Any]]:
     """What a stream says once the images are there; `sequence_number` is the view's to give."""
     place = 0
-    for output in (each for each in outcome.outputs if each.mime_type):
+    for output in outcome.images:
         yield from _call_events(output, place, image)
         place += 1
         if output.text:
