@@ -78,11 +78,20 @@ class ApiHandler(ASGIHandler):
 
     async def _send(self, response: Any, send: Any, leaving: asyncio.Task[None] | None = None) -> None:
         response._handler_class = self.__class__
+        is_there = True
+
+        async def watched(message: Any) -> None:
+            nonlocal is_there
+            if not message.get("more_body", message["type"] != "http.response.body"):
+                # To a client that has left the server sends nothing, and says nothing of it; after the last message it
+                # says of every client that it has left.
+                await asyncio.sleep(0)
+                is_there = leaving is None or not leaving.done()
+            await send(message)
+
         try:
-            await self.send_response(response, send)
-            # To a client that has left the server sends nothing, and says nothing of it.
-            await asyncio.sleep(0)
-            if leaving is None or not leaving.done():
+            await self.send_response(response, watched)
+            if is_there:
                 getattr(response, "on_delivered", _nobody_asks)()
         finally:
             response.close()

@@ -77,7 +77,7 @@ def test_google_genai(sdk: str, environment: dict[str, str], bought: Callable[[]
     assert "PROHIBITED_CONTENT" in seen["blocked"][1]
     assert seen["files"] == [True, True, "a picture", True]
     assert seen["file gone"] == ["ClientError", 404, "NOT_FOUND"]
-    assert seen["async"] == [3, 3]
+    assert seen["async"] == [3, 2]
     assert seen["errors"] == {
         "no image": ["ClientError", 400, "INVALID_ARGUMENT"],
         "rejected": ["ClientError", 400, "INVALID_ARGUMENT"],
