@@ -88,6 +88,15 @@ def test_two_clients_that_ask_for_the_same_at_once_get_two_images(
     assert bought() == 2
 
 
+@pytest.mark.parametrize("door", DOORS)
+def test_who_was_answered_and_asks_again_gets_another_image(
+    running: Service, bought: Callable[[], int], door: str
+) -> None:
+    first, second = (_post(running, door, f"again and again at {door}") for _ in range(2))
+    assert first.headers["x-generation-id"] != second.headers["x-generation-id"]
+    assert bought() == 2
+
+
 def test_a_resend_that_says_so_joins_although_the_first_is_still_connected(
     running: Service, bought: Callable[[], int]
 ) -> None:
