@@ -61,7 +61,7 @@ def authenticate(raw: str, *, address: str, now: datetime) -> Requester:
     api_key = _find(parse(raw))
     if api_key is None:
         raise AuthenticationFailed("invalid_api_key", "The API key is not valid. Check that it was copied whole.")
-    _check_state(api_key, now)
+    check_state(api_key, now)
     _check_address(api_key, address)
     _touch(api_key, now)
     return Requester(account=api_key.account, mode=api_key.mode, api_key=api_key)
@@ -76,7 +76,8 @@ def _find(parsed: ParsedKey | None) -> ApiKey | None:
     return api_key if is_right else None
 
 
-def _check_state(api_key: ApiKey, now: datetime) -> None:
+def check_state(api_key: ApiKey, now: datetime) -> None:
+    """Raise AuthenticationFailed where a key, or its account, may do nothing any more."""
     if api_key.revoked_at is not None:
         raise AuthenticationFailed("api_key_revoked", "This API key was revoked.")
     if api_key.expires_at is not None and api_key.expires_at <= now:

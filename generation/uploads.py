@@ -139,6 +139,12 @@ def content(requester: Requester, name: str) -> bytes:
     return media.read(stored(requester, name).name)
 
 
+def lines(requester: Requester, name: str) -> Iterator[bytes]:
+    """The lines of one of the requester's own files."""
+    with media.opened(stored(requester, name).name) as file:
+        yield from iter(file.readline, b"")
+
+
 def listed(
     requester: Requester, *, limit: int, after: str = "", purpose: str = "", is_rising: bool = False
 ) -> list[File]:

@@ -1,51 +1,40 @@
-"""A thread that sweeps: every worker process has one, and several do no more than one."""
+"""Threads that every worker process has, and of which several do no more than one: what a crash left behind is mended,
+and batches go on."""
 
 from __future__ import annotations
 
 import logging
-import threading
 import time
+from datetime import UTC, datetime
 
 from django.db import DatabaseError, connection
 
-from generation import tasks
+from generation import batches, tasks
 from nbp_site.operating import gauges, probing, purging
+from nbp_site.rounds import Rounds
 
 logger = logging.getLogger(__name__)
-_EVERY_SECONDS = 0.5
+_SWEEP_SECONDS = 0.5
+_BATCHES_SECONDS = 1.0
 
 
 class Sweeper:
     """Due rows are nudged within a second; what a crash left behind is mended when its lease has ended."""
 
     def __init__(self) -> None:
-        self._stopped = threading.Event()
-        self._thread: threading.Thread | None = None
+        self._sweeps = Rounds("sweeper", _SWEEP_SECONDS, self._sweep)
+        # Apart, since acceptance may wait for strangers' images.
+        self._batches = Rounds("batches", _BATCHES_SECONDS, _advance_batches)
         self._purge_at = 0.0
 
     def start(self) -> None:
-        if self._thread is None or not self._thread.is_alive():
-            self._stopped.clear()
-            self._thread = threading.Thread(target=self._run, name="sweeper", daemon=True)
-            self._thread.start()
+        self._sweeps.start()
+        self._batches.start()
 
     def stop(self) -> None:
-        self._stopped.set()
-        if self._thread is not None:
-            self._thread.join(timeout=5)
+        self._batches.stop()
+        if self._sweeps.stop():
             self._say_goodbye()
-
-    def _run(self) -> None:
-        while not self._stopped.wait(_EVERY_SECONDS):
-            try:
-                self._sweep()
-            except DatabaseError as error:
-                logger.warning("the sweeper could not reach the database: %s", error)
-            except Exception:
-                # A sweeper that dies leaves stranded work behind for good; say what happened and go on.
-                logger.exception("the sweeper failed")
-            finally:
-                connection.close()
 
     def _sweep(self) -> None:
         tasks.sweep()
@@ -62,6 +51,10 @@ class Sweeper:
             logger.warning("this worker's row stays behind for a while: %s", error)
         finally:
             connection.close()
+
+
+def _advance_batches() -> None:
+    batches.advance(now=datetime.now(UTC))
 
 
 SWEEPER = Sweeper()

@@ -36,6 +36,11 @@ class Fields:
         """The full name of a field."""
         return f"{self._path}.{name}" if self._path else name
 
+    @property
+    def data(self) -> Mapping[str, Any]:
+        """The object as it came."""
+        return self._data
+
     def raw(self, name: str) -> Any:
         return self._data.get(name)
 

@@ -48,7 +48,16 @@ def due_everywhere() -> list[uuid.UUID]:
     waiting = Output.objects.filter(_nudgeable()).values("account_id").annotate(oldest=Min("next_run_at"))
     accounts = waiting.order_by("oldest").values_list("account_id", flat=True)[:_MAX_AT_ONCE]
     by_account = [due(account_id) for account_id in accounts]
-    return [each for each in chain.from_iterable(zip_longest(*by_account)) if each is not None]
+    in_turn = [each for each in chain.from_iterable(zip_longest(*by_account)) if each is not None]
+    return _patient_last(in_turn)
+
+
+def _patient_last(output_ids: list[uuid.UUID]) -> list[uuid.UUID]:
+    """In the same order, but for those of the batch lane, which come after all others."""
+    if not output_ids:
+        return []
+    patient = set(Output.objects.filter(pk__in=output_ids, lane="batch").values_list("pk", flat=True))
+    return sorted(output_ids, key=patient.__contains__)
 
 
 def _nudgeable() -> Q:
@@ -101,7 +110,7 @@ def _mark(account_id: uuid.UUID, mode: str, places: int) -> list[uuid.UUID]:
     rows = Output.objects.filter(_nudgeable(), account_id=account_id, mode=mode)
     with write_transaction():
         # Two that nudge at once share the rows instead of waiting for each other.
-        chosen = rows.order_by("next_run_at", "id").select_for_update(skip_locked=True)[:places]
+        chosen = rows.order_by("-lane", "next_run_at", "id").select_for_update(skip_locked=True)[:places]
         ids = [row.pk for row in chosen.only("pk")]
         Output.objects.filter(pk__in=ids, state=State.QUEUED).update(nudged_at=Now())
     return ids

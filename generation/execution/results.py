@@ -31,7 +31,7 @@ _MAX_WAIT_SECONDS = 300.0
 
 def cost_of(attempt: Attempt, generation: Generation, usage: Usage, *, has_image: bool) -> int:
     """What the provider bills for an attempt; without an answer, what an image of the size asked for costs."""
-    rates = catalog.cost_of(attempt.channel.kind, generation.image_model, at=attempt.started_at, lane=generation.lane)
+    rates = catalog.cost_of(attempt.channel.kind, generation.image_model, at=attempt.started_at)
     return pricing.cost(rates, usage=usage, image_size=generation.image_size, has_image=has_image)
 
 

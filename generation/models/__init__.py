@@ -1,5 +1,6 @@
 """The rows of the road: catalogue and price book, generations with their outputs, and what an output leaves behind."""
 
+from generation.models.batches import Batch, BatchItem
 from generation.models.catalogue import Cost, ImageModel, ModelAlias, Price
 from generation.models.records import Attempt, Charge, Media, Reference
 from generation.models.requests import LIVE_STATES, TERMINAL_STATES, Generation, IdempotencyKey, Output, State
@@ -9,6 +10,8 @@ __all__ = [
     "LIVE_STATES",
     "TERMINAL_STATES",
     "Attempt",
+    "Batch",
+    "BatchItem",
     "Charge",
     "Cost",
     "Generation",

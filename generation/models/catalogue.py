@@ -7,6 +7,7 @@ from django.db.models import Q
 
 from generation.contract import SIZES
 
+# Lanes that have prices of their own.
 LANES = [("standard", "standard")]
 
 

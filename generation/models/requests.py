@@ -7,7 +7,10 @@ from django.db.models import Q
 
 from accounts.identifiers import new_uuid, public_id
 from accounts.models import MODES
-from generation.models.catalogue import LANES, ImageModel, Price
+from generation.models.catalogue import ImageModel, Price
+
+# What may wait runs last. In falling order of the alphabet, which is the order in which they run.
+LANES = [("standard", "standard"), ("batch", "batch")]
 
 
 class State(models.TextChoices):

@@ -62,6 +62,7 @@ def accept(
     now: datetime,
     idempotency_key: str = "",
     joining: Joining | None = None,
+    lane: str = "standard",
 ) -> Accepted:
     """Accept a request, or refuse it with no trace.
 
@@ -81,6 +82,7 @@ def accept(
     if prepared:
         settled = plan(requester, request, found, now=now, first_size=(prepared[0].width, prepared[0].height))
     generation = _generation(requester, request, settled, request_hash, now)
+    generation.lane = lane
     if joining is not None:
         generation.is_joinable, generation.connected_until = True, presence.connected_until()
     if presence.has_left():

@@ -174,6 +174,7 @@ def _outputs(draft: Draft) -> Iterator[Output]:
             account_id=generation.account_id,
             api_key_id=generation.api_key_id,
             mode=generation.mode,
+            lane=generation.lane,
             index=index,
             next_run_at=Now(),
             quote_micros=draft.per_image_micros,

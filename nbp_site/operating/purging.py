@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from importlib import import_module
 
 from django.conf import settings
 from django.contrib.sessions.models import Session
 from django.db.models.functions import Now
 
-from generation import retention, tasks
+from generation import batches, retention, tasks
 from nbp_site.models import WorkerProbe
 from nbp_site.operating import probing
 from nbp_site.operating.probe_queue import own_name
@@ -27,12 +27,14 @@ def purge_some() -> float:
         return float(settings.NBP_WORKER_STALE_SECONDS)
     probing.forget_the_gone()
     _forget_sessions()
+    batches.purge(now=datetime.now(UTC))
     return _AGAIN_SECONDS if tasks.purge(with_retention=True) else _EVERY_SECONDS
 
 
 def purge_all() -> None:
     """Everything, whoever else does it too."""
     _forget_sessions()
+    batches.purge(now=datetime.now(UTC))
     while tasks.purge(with_retention=True):
         pass
 

@@ -10,7 +10,7 @@ from generation.contract import invalid
 _SNAKE = re.compile(r"_{1,3}([a-z0-9])")
 _LONGEST_NAME = 200
 # Below these stand names that the caller made up.
-_OWN_NAMES = ("labels",)
+_OWN_NAMES = ("labels", "metadata")
 
 
 def camel(value: Any) -> Any:

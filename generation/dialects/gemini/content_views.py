@@ -70,11 +70,15 @@ def _is_blocked(outcome: Outcome) -> bool:
 
 
 async def _answer(request: HttpRequest, reading: queries.Reading, options: Options) -> HttpResponseBase:
-    if _is_blocked(reading.outcome):
-        return JsonResponse(translate.blocked(reading.outcome, options))
     splice = streams.Splice()
-    answer = translate.render(making.with_image(reading).outcome, options, streams.base64_of(splice, reading.files))
-    return await streams.answer(request, json.dumps(answer).encode(), splice)
+    return await streams.answer(request, json.dumps(answer_of(reading, options, splice)).encode(), splice)
+
+
+def answer_of(reading: queries.Reading, options: Options, splice: streams.Splice) -> dict[str, Any]:
+    """The answer of a generation that has ended, its image in it as what stands for it. Raises why there is none."""
+    if _is_blocked(reading.outcome):
+        return translate.blocked(reading.outcome, options)
+    return translate.render(making.with_image(reading).outcome, options, streams.base64_of(splice, reading.files))
 
 
 async def _segments(client: making.Client, options: Options) -> tuple[list[dict[str, Any]], streams.Splice]:

@@ -27,6 +27,21 @@ _WORDS = {
     503: "UNAVAILABLE",
     504: "DEADLINE_EXCEEDED",
 }
+# google.rpc.Code (https://github.com/googleapis/googleapis/blob/master/google/rpc/code.proto).
+_NUMBERS = {
+    "CANCELLED": 1,
+    "INVALID_ARGUMENT": 3,
+    "DEADLINE_EXCEEDED": 4,
+    "NOT_FOUND": 5,
+    "PERMISSION_DENIED": 7,
+    "RESOURCE_EXHAUSTED": 8,
+    "FAILED_PRECONDITION": 9,
+    "ABORTED": 10,
+    "UNIMPLEMENTED": 12,
+    "INTERNAL": 13,
+    "UNAVAILABLE": 14,
+    "UNAUTHENTICATED": 16,
+}
 _NOT_FOUND = ("model_not_found", "model_not_available")
 
 
@@ -54,6 +69,12 @@ def body(refusal: Refusal) -> dict[str, Any]:
         details.append(delay)
     message = f"{refusal.param}: {refusal.message}" if refusal.param else refusal.message
     return {"error": {"code": status, "message": message, "status": _WORDS[status], "details": details}}
+
+
+def status(refusal: Refusal) -> dict[str, Any]:
+    """The error as a google.rpc.Status, which stands for a request of a batch."""
+    error = body(refusal)["error"]
+    return {"code": _NUMBERS[error["status"]], "message": error["message"], "details": error["details"]}
 
 
 def _status(refusal: Refusal) -> int:

@@ -19,11 +19,12 @@ def requester_of(request: HttpRequest, scope: str = "read") -> Requester:
 
 def accept(request: HttpRequest, requester: Requester, asked: GenerationRequest) -> making.Accepted:
     """Through the front door. OpenAI's SDKs count their own resends."""
-    joining = making.Joining.SENT_AGAIN if _is_sent_again(request) else making.Joining.IF_LOST
+    joining = making.Joining.SENT_AGAIN if is_sent_again(request) else making.Joining.IF_LOST
     return making.accept(request, requester, asked, joining=joining)
 
 
-def _is_sent_again(request: HttpRequest) -> bool:
+def is_sent_again(request: HttpRequest) -> bool:
+    """Whether the SDK says that it has sent this before."""
     count = request.headers.get("X-Stainless-Retry-Count", "0")
     return count.isascii() and count.isdigit() and int(count[:4]) > 0
 

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from dataclasses import replace
 from functools import partial
+from typing import Any
 
 from django.http import HttpRequest, HttpResponseBase
 
 from accounts.authentication import Requester
 from generation import queries
-from generation.contract import OutputOutcome
+from generation.contract import GenerationRequest, OutputOutcome
 from generation.dialects import door, making, own_images, sse, streams, strict_json
 from generation.dialects.coroutines import view
 from generation.dialects.openai import base, chat, errors
@@ -25,14 +26,21 @@ async def completions(request: HttpRequest) -> HttpResponseBase:
     with client:
         if options.is_streaming:
             return client.sent(sse.response(_events(request, client, options)))
-        reading = making.with_image(await client.end())
-        return client.sent(await _answer(request, reading, options))
+        splice = streams.Splice()
+        answer = await body(request, await client.end(), options, splice)
+        return client.sent(await streams.answer(request, json.dumps(answer).encode(), splice))
 
 
 def _take_in(request: HttpRequest) -> tuple[making.Accepted, Options]:
     requester = base.requester_of(request, "generate")
+    asked, options = parse(request, requester, strict_json.read_object(request))
+    return base.accept(request, requester, asked), options
+
+
+def parse(request: HttpRequest, requester: Requester, data: Mapping[str, Any]) -> tuple[GenerationRequest, Options]:
+    """A body, with what its key and its way in say about the answer."""
     asked, options = chat.parse(
-        strict_json.read_object(request),
+        data,
         own_images.finder(request, requester),
         partial(queries.output_of_conversation, requester),
     )
@@ -42,7 +50,7 @@ def _take_in(request: HttpRequest) -> tuple[making.Accepted, Options]:
         with_usage=options.with_usage or is_openrouter,
         with_links_in_text=_is_inline(request, requester),
     )
-    return base.accept(request, requester, asked), options
+    return asked, options
 
 
 def _is_inline(request: HttpRequest, requester: Requester) -> bool:
@@ -53,10 +61,10 @@ def _is_inline(request: HttpRequest, requester: Requester) -> bool:
     return requester.api_key is not None and requester.api_key.are_images_inline
 
 
-async def _answer(request: HttpRequest, reading: queries.Reading, options: Options) -> HttpResponseBase:
-    splice = streams.Splice()
-    answer = chat.render(reading.outcome, options, _data_url(splice, reading), _link(request))
-    return await streams.answer(request, json.dumps(answer).encode(), splice)
+async def body(request: HttpRequest, reading: queries.Reading, options: Options, splice: streams.Splice) -> Any:
+    """The answer, its image in it as what stands for it."""
+    outcome = making.with_image(reading).outcome
+    return chat.render(outcome, options, _data_url(splice, reading), _link(request))
 
 
 def _data_url(splice: streams.Splice, reading: queries.Reading) -> chat.Link:

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from dataclasses import replace
 from typing import Any
 
 from django.http import HttpRequest, HttpResponseBase
 
+from accounts.authentication import Requester
 from generation import conversions, queries
-from generation.contract import OutputOutcome, ReferenceInput, Refusal, invalid
+from generation.contract import GenerationRequest, OutputOutcome, ReferenceInput, Refusal, invalid
 from generation.dialects import door, making, sse, streams, strict_json
 from generation.dialects.coroutines import view
 from generation.dialects.openai import base, errors, images
@@ -30,20 +31,36 @@ async def generate(request: HttpRequest) -> HttpResponseBase:
 @view(errors.answer, "POST")
 async def edit(request: HttpRequest) -> HttpResponseBase:
     """POST /images/edits"""
-    return await _waited_for(request, _take_in_form)
+    return await _waited_for(request, _take_in_edit)
+
+
+def parse(request: HttpRequest, requester: Requester, data: Mapping[str, Any]) -> tuple[GenerationRequest, Options]:
+    """A JSON body that asks for images."""
+    asked, options = images.parse(data)
+    return asked, replace(options, is_openrouter=base.is_openrouter(request))
+
+
+def parse_edit(
+    request: HttpRequest, requester: Requester, data: Mapping[str, Any]
+) -> tuple[GenerationRequest, Options]:
+    """A JSON body that asks for images to be edited, which it names."""
+    rest = {name: value for name, value in data.items() if name not in ("images", "mask")}
+    return images.parse(rest, images.named(data), is_edit=True)
 
 
 def _take_in_json(request: HttpRequest) -> Taken:
     requester = base.requester_of(request, "generate")
-    asked, options = images.parse(strict_json.read_object(request))
-    options = replace(options, is_openrouter=base.is_openrouter(request))
+    asked, options = parse(request, requester, strict_json.read_object(request))
     return base.accept(request, requester, asked), options
 
 
-def _take_in_form(request: HttpRequest) -> Taken:
+def _take_in_edit(request: HttpRequest) -> Taken:
     requester = base.requester_of(request, "generate")
+    if request.content_type == "application/json":
+        asked, options = parse_edit(request, requester, strict_json.read_object(request))
+        return base.accept(request, requester, asked), options
     if request.content_type != "multipart/form-data":
-        raise Refusal("media_type", "unsupported_media_type", "Send multipart/form-data.")
+        raise Refusal("media_type", "unsupported_media_type", "Send multipart/form-data, or JSON.")
     fields = {name: str(request.POST[name]) for name in request.POST}
     asked, options = images.parse(images.of_form(fields), _files_of(request), is_edit=True)
     return base.accept(request, requester, asked), options
@@ -66,8 +83,9 @@ async def _waited_for(request: HttpRequest, take_in: Any) -> HttpResponseBase:
     with client:
         if options.is_streaming:
             return client.sent(sse.response(_events(request, client, options)))
-        reading = making.with_image(await client.end())
-        return client.sent(await _answer(request, reading, options))
+        splice = streams.Splice()
+        answer = await body(request, await client.end(), options, splice)
+        return client.sent(await streams.answer(request, json.dumps(answer).encode(), splice))
 
 
 async def _in_format(reading: queries.Reading, options: Options) -> queries.Reading:
@@ -90,16 +108,16 @@ async def _converted(file: StoredFile, own_type: str, options: Options) -> tuple
         raise streams.Gone from None
 
 
-async def _answer(request: HttpRequest, reading: queries.Reading, options: Options) -> HttpResponseBase:
-    splice, reading = streams.Splice(), await _in_format(reading, options)
+async def body(request: HttpRequest, reading: queries.Reading, options: Options, splice: streams.Splice) -> Any:
+    """The answer, its images in it as links or as what stands for their base64."""
+    reading = await _in_format(making.with_image(reading), options)
 
     def image(output: OutputOutcome) -> dict[str, str]:
         if options.with_links:
             return {"url": door.image_link(request, output.id)}
         return {"b64_json": splice.place(reading.files[output.id])}
 
-    document = json.dumps(images.render(reading.outcome, options, image)).encode()
-    return await streams.answer(request, document, splice)
+    return images.render(reading.outcome, options, image)
 
 
 async def _events(request: HttpRequest, client: making.Client, options: Options) -> AsyncIterator[bytes]:

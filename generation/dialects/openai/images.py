@@ -128,6 +128,23 @@ def _input_references(fields: Fields) -> tuple[ReferenceInput, ...]:
     return tuple(data_urls.reference_of(each.text("url"), each.at("url")) for each in links)
 
 
+def named(data: Mapping[str, Any]) -> tuple[ReferenceInput, ...]:
+    """The images that a JSON body of `images.edit` names, by link or as files sent ahead."""
+    fields = Fields(data)
+    fields.lacks("mask")
+    found = tuple(_named(each) for each in fields.objects("images"))
+    if not found:
+        raise invalid("images", "Name one image or more.", "file_not_found")
+    return found
+
+
+def _named(fields: Fields) -> ReferenceInput:
+    fields.only("image_url", "file_id")
+    if "file_id" in fields:
+        return ReferenceInput(file=fields.text("file_id").removeprefix("file-"))
+    return data_urls.reference_of(fields.text("image_url"), fields.at("image_url"))
+
+
 def user_of(fields: Fields) -> dict[str, str]:
     """Whom the caller says it asks for, kept with the generation."""
     user = fields.text("safety_identifier") or fields.text("user")

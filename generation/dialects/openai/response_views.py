@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import itertools
 import json
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from typing import Any
 
 from django.http import HttpRequest, HttpResponseBase
 
+from accounts.authentication import Requester
 from generation import queries
+from generation.contract import GenerationRequest
 from generation.dialects import making, own_images, sse, streams, strict_json
 from generation.dialects.batched_reads import READINGS
 from generation.dialects.coroutines import view
@@ -24,16 +26,26 @@ async def create(request: HttpRequest) -> HttpResponseBase:
     with client:
         if options.is_streaming:
             return client.sent(sse.response(_events(client, options)))
-        reading = making.with_image(await client.end())
         splice = streams.Splice()
-        answer = responses.render(reading.outcome, options, streams.base64_of(splice, reading.files))
+        answer = await body(request, await client.end(), options, splice)
         return client.sent(await streams.answer(request, json.dumps(answer).encode(), splice))
 
 
 def _take_in(request: HttpRequest) -> tuple[making.Accepted, Options]:
     requester = base.requester_of(request, "generate")
-    asked, options = responses.parse(strict_json.read_object(request), own_images.finder(request, requester))
+    asked, options = parse(request, requester, strict_json.read_object(request))
     return base.accept(request, requester, asked), options
+
+
+def parse(request: HttpRequest, requester: Requester, data: Mapping[str, Any]) -> tuple[GenerationRequest, Options]:
+    """A body of `responses.create`."""
+    return responses.parse(data, own_images.finder(request, requester))
+
+
+async def body(request: HttpRequest, reading: queries.Reading, options: Options, splice: streams.Splice) -> Any:
+    """The answer, its image in it as what stands for it."""
+    outcome = making.with_image(reading).outcome
+    return responses.render(outcome, options, streams.base64_of(splice, reading.files))
 
 
 async def _events(client: making.Client, options: Options) -> AsyncIterator[bytes]:

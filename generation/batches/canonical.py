@@ -1,0 +1,38 @@
+"""A request as a line of JSON and back, for the time between its door and its acceptance."""
+
+from __future__ import annotations
+
+import json
+from base64 import b64decode, b64encode
+from dataclasses import asdict
+from typing import Any
+
+from generation.contract import GenerationRequest, ReferenceInput, Refusal
+
+
+def line_of(request: GenerationRequest) -> bytes:
+    """One line, its newline included."""
+    return json.dumps(asdict(request), default=_base64).encode() + b"\n"
+
+
+def request_of(line: bytes) -> GenerationRequest:
+    """The request that a line was made of."""
+    data = json.loads(line)
+    references = tuple(ReferenceInput(**{**each, "data": b64decode(each["data"])}) for each in data["references"])
+    return GenerationRequest(**{**data, "references": references, "tags": tuple(data["tags"])})
+
+
+def _base64(value: Any) -> str:
+    if not isinstance(value, bytes):
+        raise TypeError(f"{type(value)} has no place in a request")
+    return b64encode(value).decode()
+
+
+def error_of(refusal: Refusal) -> dict[str, Any]:
+    """A refusal, to be kept with its item."""
+    return {"kind": refusal.kind, "code": refusal.code, "message": refusal.message, "param": refusal.param}
+
+
+def refusal_of(error: dict[str, Any]) -> Refusal:
+    """The refusal that an item was kept with."""
+    return Refusal(error["kind"], error["code"], error["message"], param=error["param"])

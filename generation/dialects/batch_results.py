@@ -1,0 +1,66 @@
+"""Results of batches on their way out: one by one, however many there are."""
+
+from __future__ import annotations
+
+import json
+import uuid
+from collections.abc import AsyncIterator, Awaitable, Callable
+from functools import partial
+from typing import Any
+
+from django.http import HttpResponseBase
+
+from accounts.identifiers import parse_public_id, public_id
+from generation import batches
+from generation.batches import Item
+from generation.dialects import door, streams
+
+_AT_ONCE = 20
+# How a door writes what came of a request; images go into the splice.
+Render = Callable[[Item, streams.Splice], Awaitable[dict[str, Any]]]
+Wanted = Callable[[Item], bool]
+
+
+def letters_of(batch_id: uuid.UUID) -> str:
+    """What stands for a batch in the names of its files."""
+    return public_id("batch", batch_id).partition("_")[2]
+
+
+def id_of(letters: str) -> uuid.UUID | None:
+    """The batch that they stand for."""
+    return parse_public_id("batch", f"batch_{letters}")
+
+
+async def each(batch_id: uuid.UUID) -> AsyncIterator[Item]:
+    """The items of a batch in their order, a few at a time."""
+    after = -1
+    while some := await door.in_thread(batches.items, batch_id, after=after, limit=_AT_ONCE):
+        for item in some:
+            yield item
+        after = some[-1].index
+
+
+async def lines(batch_id: uuid.UUID, render: Render, wanted: Wanted) -> AsyncIterator[bytes]:
+    """A file of results: a line of JSON for each item that belongs into it."""
+    async for segments in _cut(batch_id, render, wanted):
+        async for piece in streams.stream(segments):
+            yield piece
+
+
+async def byte_count(batch_id: uuid.UUID, render: Render, wanted: Wanted) -> int:
+    """How long that file is."""
+    return sum([streams.length(segments) async for segments in _cut(batch_id, render, wanted)])
+
+
+async def _cut(batch_id: uuid.UUID, render: Render, wanted: Wanted) -> AsyncIterator[list[Any]]:
+    async for item in each(batch_id):
+        if wanted(item):
+            splice = streams.Splice()
+            document = json.dumps(await render(item, splice)).encode() + b"\n"
+            yield splice.cut(document)
+
+
+def told(response: HttpResponseBase, batch_id: uuid.UUID) -> HttpResponseBase:
+    """The answer to the creation of a batch: once it has left, the same order, sent again, is another batch."""
+    response.on_delivered = partial(door.behind, partial(batches.delivered, batch_id))  # type: ignore[attr-defined]
+    return response
