@@ -217,7 +217,13 @@ def test_gemini_takes_the_key_in_three_ways(ask: Ask, alice: Any, way: str) -> N
     assert ask("gemini", path=path, method="GET", **header).status_code == 200
 
 
+_LETTERS = "0" * 26
 _REGEXES = {
+    r"^files/file-(?P<kind>results|errors)-(?P<letters>[0-9a-z]{26})$": f"files/file-results-{_LETTERS}",
+    r"^files/file-(?P<kind>results|errors)-(?P<letters>[0-9a-z]{26})/content$": f"files/file-errors-{_LETTERS}/content",
+    r"^files/results-(?P<letters>[0-9a-z]{26}):download$": f"files/results-{_LETTERS}:download",
+    r"^files/results-(?P<letters>[0-9a-z]{26})$": f"files/results-{_LETTERS}",
+    r"^(?:models/)?(?P<name>[^:]+):batchGenerateContent$": "models/x:batchGenerateContent",
     r"^(?:models/)?(?P<name>[^:]+):(?P<verb>[a-zA-Z]+)$": "models/x:generateContent",
     r"^v[134]/ai/language-model$": "v4/ai/language-model",
     r"^v[134]/ai/image-model$": "v4/ai/image-model",

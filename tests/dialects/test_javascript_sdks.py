@@ -24,7 +24,7 @@ def test_every_call(kind: str, environment: dict[str, str], bought: Callable[[],
     major = MAJORS[kind]
     seen = sdks.run_javascript(kind, "all.mjs", environment | {"NBP_AI_MAJOR": str(major)})
     assert seen == _EVERYWHERE | (_SINCE_6 if major > 5 else {}) | _ONLY.get(major, {})
-    assert bought() == {5: 32, 6: 35, 7: 36}[major]
+    assert bought() == {5: 34, 6: 37, 7: 38}[major]
 
 
 _EVERYWHERE: dict[str, Any] = {
@@ -35,6 +35,7 @@ _EVERYWHERE: dict[str, Any] = {
     "openai chat": [1, True],
     "openai responses": True,
     "openai files": [True, True],
+    "openai batch": ["one", True],
     "openai refused": _error("Error", 400),
     "openai key": _error("Error", 401),
     "gateway text": [1, True, True, "stop", 2],
@@ -66,6 +67,7 @@ _EVERYWHERE: dict[str, Any] = {
     "genai stream": 1,
     "genai chat": True,
     "genai files": [True, 9 * 2**20],
+    "genai batch": ["JOB_STATE_SUCCEEDED", "k1", True],
     "genai models": 4,
     "genai tokens": True,
     "genai blocked": "PROHIBITED_CONTENT",

@@ -41,6 +41,15 @@ def test_openai(sdk: str, environment: dict[str, str], bought: Callable[[], int]
     kinds = ["response.created", "response.completed", True]
     assert seen["responses stream"] == kinds
     assert seen["files"] == [True] * 5
+    assert seen["batches"] == [
+        ["completed", 2, 1, {"job": "x"}],
+        [["n0", 1], ["n1", 2]],
+        ["moderation_blocked"],
+        ["completed", 1],
+        1,
+        ["cancelled", True],
+        True,
+    ]
     assert seen["async"] == [3, True]
     assert {name: each[:3] for name, each in seen["errors"].items()} == {
         "refused": ["BadRequestError", 400, "moderation_blocked"],
@@ -58,7 +67,7 @@ def test_openai(sdk: str, environment: dict[str, str], bought: Callable[[], int]
         "image": ["BadRequestError", 400, "reference_not_decodable"],
     }
     assert seen["errors"]["style"][4] == "style"
-    assert bought() == 25
+    assert bought() == 25 + seen["batch images"]
 
 
 @pytest.mark.parametrize("sdk", sdks.python_sdks("google-genai"))
@@ -77,6 +86,17 @@ def test_google_genai(sdk: str, environment: dict[str, str], bought: Callable[[]
     assert "PROHIBITED_CONTENT" in seen["blocked"][1]
     assert seen["files"] == [True, True, "a picture", True]
     assert seen["file gone"] == ["ClientError", 404, "NOT_FOUND"]
+    size = seen["batches"].pop(1)
+    assert len(size) == 2
+    assert seen["batches"] == [
+        ["JOB_STATE_SUCCEEDED", "inline", 2],
+        [3, True],
+        ["JOB_STATE_SUCCEEDED", ["k0", "k1"]],
+        [True, 3],
+        "JOB_STATE_CANCELLED",
+        True,
+        404,
+    ]
     assert seen["async"] == [3, 2]
     assert seen["errors"] == {
         "no image": ["ClientError", 400, "INVALID_ARGUMENT"],
@@ -88,4 +108,4 @@ def test_google_genai(sdk: str, environment: dict[str, str], bought: Callable[[]
         "key": ["ClientError", 401, "UNAUTHENTICATED"],
         "image": ["ClientError", 400, "INVALID_ARGUMENT"],
     }
-    assert bought() == 14
+    assert bought() == 14 + seen["batch images"]

@@ -72,9 +72,10 @@ def body(refusal: Refusal) -> dict[str, Any]:
 
 
 def status(refusal: Refusal) -> dict[str, Any]:
-    """The error as a google.rpc.Status, which stands for a request of a batch."""
+    """The error as a google.rpc.Status, which stands for a request of a batch. Without details: Google's SDK for Python
+    takes them for texts, and fails on anything else."""
     error = body(refusal)["error"]
-    return {"code": _NUMBERS[error["status"]], "message": error["message"], "details": error["details"]}
+    return {"code": _NUMBERS[error["status"]], "message": f"{error['message']} ({refusal.code})"}
 
 
 def _status(refusal: Refusal) -> int:

@@ -66,6 +66,17 @@ await see("openai files", async () => {
   const names = (await openai.files.list()).data.map((each) => each.id);
   return [names.includes(file.id), (await openai.files.delete(file.id)).deleted];
 });
+await see("openai batch", async () => {
+  const line = { custom_id: "one", method: "POST", url: "/v1/images/generations", body: { model: MODEL, prompt: "a batch" } };
+  const sent = await openai.files.create({ file: await toFile(Buffer.from(JSON.stringify(line)), "in.jsonl"), purpose: "batch" });
+  let batch = await openai.batches.create({ input_file_id: sent.id, endpoint: line.url, completion_window: "24h" });
+  while (batch.status !== "completed") {
+    await new Promise((resolve) => setTimeout(resolve, 200));
+    batch = await openai.batches.retrieve(batch.id);
+  }
+  const result = JSON.parse(await (await openai.files.content(batch.output_file_id)).text());
+  return [result.custom_id, isPng(result.response.body.data[0].b64_json)];
+});
 await see("openai refused", () => openai.images.generate({ model: MODEL, prompt: "sandbox:refuse" }));
 await see("openai key", () => new OpenAI({ baseURL: `${ORIGIN}/openai/v1`, apiKey: "wrong" }).models.list());
 
@@ -208,6 +219,17 @@ await see("genai files", async () => {
   const pieces = await genai.files.upload({ file: new Blob([Buffer.alloc(9 * 2 ** 20)], { type: "image/png" }) });
   await genai.files.delete({ name: file.name });
   return [made.usageMetadata.promptTokenCount > 500, Number(pieces.sizeBytes)];
+});
+await see("genai batch", async () => {
+  const src = [{ contents: [{ role: "user", parts: [{ text: "a genai batch" }] }], metadata: { key: "k1" } }];
+  let batch = await genai.batches.create({ model: MODEL, src, config: { displayName: "x" } });
+  while (batch.state === "JOB_STATE_PENDING" || batch.state === "JOB_STATE_RUNNING") {
+    await new Promise((resolve) => setTimeout(resolve, 200));
+    batch = await genai.batches.get({ name: batch.name });
+  }
+  const [result] = batch.dest.inlinedResponses;
+  const picture = result.response.candidates[0].content.parts.find((part) => part.inlineData);
+  return [batch.state, result.metadata?.key, isPng(picture.inlineData.data)];
 });
 await see("genai models", async () => {
   const names = [];

@@ -4,6 +4,7 @@ import asyncio
 import io
 import json
 import os
+import time
 
 from google import genai
 from google.genai import errors, types
@@ -93,6 +94,47 @@ seen["files"] = [
 ]
 client.files.delete(name=file.name)
 seen["file gone"] = error_of(lambda: client.files.get(name=file.name))
+
+
+def end_of(batch):
+    while batch.state.name in ("JOB_STATE_PENDING", "JOB_STATE_RUNNING"):
+        time.sleep(0.2)
+        batch = client.batches.get(name=batch.name)
+    return batch
+
+
+inline = [
+    {"contents": [{"role": "user", "parts": [{"text": "a batch"}]}], "config": {"response_modalities": ["IMAGE"]}},
+    {"contents": [{"role": "user", "parts": [{"text": "another"}]}], "config": {"candidate_count": 3}},
+]
+done = end_of(client.batches.create(model=MODEL, src=inline, config={"display_name": "inline"}))
+answers = done.dest.inlined_responses
+lines = [
+    {"key": f"k{number}", "request": {"contents": [{"parts": [{"text": prompt}]}]}}
+    for number, prompt in enumerate(["a batch", "sandbox:no-image"])
+]
+text = "\n".join(json.dumps(each) for each in lines).encode()
+sent = client.files.upload(file=io.BytesIO(text), config={"mime_type": "jsonl", "display_name": "requests"})
+by_file = end_of(client.batches.create(model=MODEL, src=sent.name, config={"display_name": "by file"}))
+results = [json.loads(each) for each in client.files.download(file=by_file.dest.file_name).splitlines()]
+slow = {"contents": [{"role": "user", "parts": [{"text": "sandbox:slow:2"}]}]}
+stopped = client.batches.create(model=MODEL, src=[slow] * 40, config={"display_name": "stopped"})
+client.batches.cancel(name=stopped.name)
+stopped = end_of(stopped)
+names = [each.name for each in client.batches.list(config={"page_size": 2})]
+client.batches.delete(name=stopped.name)
+seen["batches"] = [
+    [done.state.name, done.display_name, len(answers)],
+    size_of(answers[0].response.candidates[0].content.parts[-1].inline_data.data),
+    [answers[1].error.code, "candidateCount" in answers[1].error.message],
+    [by_file.state.name, [each["key"] for each in results]],
+    ["response" in results[0], results[1]["error"]["code"]],
+    stopped.state.name,
+    names[:2] == [stopped.name, by_file.name],
+    error_of(lambda: client.batches.get(name=stopped.name))[1],
+]
+made = [each for each in stopped.dest.inlined_responses if each.response]
+seen["batch images"] = 2 + len(made)
 
 
 async def asynchronous():

@@ -5,6 +5,7 @@ import base64
 import io
 import json
 import os
+import time
 
 import openai
 from openai import AsyncOpenAI, OpenAI
@@ -131,6 +132,49 @@ seen["files"] = [
     sent.id in [each.id for each in client.files.list()],
     client.files.delete(sent.id).deleted,
 ]
+
+
+def batch_of(url, *bodies):
+    lines = [{"custom_id": f"n{n}", "method": "POST", "url": url, "body": each} for n, each in enumerate(bodies)]
+    text = "\n".join(json.dumps(each) for each in lines).encode()
+    sent = client.files.create(file=("in.jsonl", text), purpose="batch")
+    return client.batches.create(input_file_id=sent.id, endpoint=url, completion_window="24h", metadata={"job": "x"})
+
+
+def end_of(batch):
+    while batch.status not in ("completed", "failed", "expired", "cancelled"):
+        time.sleep(0.2)
+        batch = client.batches.retrieve(batch.id)
+    return batch
+
+
+done = end_of(
+    batch_of(
+        "/v1/images/generations",
+        {"model": MODEL, "prompt": "a batch"},
+        {"model": MODEL, "prompt": "a batch", "n": 2},
+        {"model": MODEL, "prompt": "sandbox:refuse"},
+    )
+)
+results = [json.loads(each) for each in client.files.content(done.output_file_id).text.splitlines()]
+errors = [json.loads(each) for each in client.files.content(done.error_file_id).text.splitlines()]
+broken = end_of(batch_of("/v1/images/generations", {"model": MODEL}))
+chats = end_of(
+    batch_of("/v1/chat/completions", {"model": MODEL, "messages": [{"role": "user", "content": "a batch of chats"}]})
+)
+chat_results = json.loads(client.files.content(chats.output_file_id).text)
+slow = batch_of("/v1/images/generations", *({"model": MODEL, "prompt": "sandbox:slow:2"} for _ in range(40)))
+cancelled = end_of(client.batches.cancel(slow.id))
+seen["batches"] = [
+    [done.status, done.request_counts.completed, done.request_counts.failed, done.metadata],
+    [[each["custom_id"], len(each["response"]["body"]["data"])] for each in results],
+    [each["response"]["body"]["error"]["code"] for each in errors],
+    [broken.status, broken.request_counts.failed],
+    len(chat_results["response"]["body"]["choices"][0]["message"]["images"]),
+    [cancelled.status, cancelled.request_counts.completed < 40],
+    [each.id for each in client.batches.list(limit=2)][:2] == [slow.id, chats.id],
+]
+seen["batch images"] = 4 + cancelled.request_counts.completed
 
 
 async def asynchronous():
