@@ -81,13 +81,10 @@ def accept(
     prepared = _prepare(requester, request, settled, idempotency_key)
     if prepared:
         settled = plan(requester, request, found, now=now, first_size=(prepared[0].width, prepared[0].height))
-    generation = _generation(requester, request, settled, request_hash, now)
-    generation.lane = lane
+    generation = _generation(requester, request, settled, request_hash, now, lane)
     if joining is not None:
         generation.is_joinable, generation.connected_until = True, presence.connected_until()
-    if presence.has_left():
-        # It will ask again, and find nothing to join.
-        raise Refusal("unavailable", "client_left", "The client left before its request was accepted.")
+    _check_presence()
     files = _store(generation, prepared)
     saved = _save(saving.Draft(requester, generation, files, idempotency_key))
     if isinstance(saved, saving.Repeated):
@@ -102,6 +99,12 @@ def accept(
 def _check_account(requester: Requester) -> None:
     if requester.account.status != Account.Status.ACTIVE:
         raise Refusal("forbidden", "account_suspended", "This account is suspended. Ask the operator of this service.")
+
+
+def _check_presence() -> None:
+    """A client that has left will ask again, and finds nothing to join."""
+    if presence.has_left():
+        raise Refusal("unavailable", "client_left", "The client left before its request was accepted.")
 
 
 def _store(generation: Generation, prepared: Sequence[references.Prepared]) -> list[Reference]:
@@ -193,7 +196,7 @@ def _check_channel(requester: Requester, image_model: str) -> None:
 
 
 def _generation(
-    requester: Requester, request: GenerationRequest, settled: Plan, request_hash: str, now: datetime
+    requester: Requester, request: GenerationRequest, settled: Plan, request_hash: str, now: datetime, lane: str
 ) -> Generation:
     return Generation(
         id=new_uuid(),
@@ -201,6 +204,7 @@ def _generation(
         api_key=requester.api_key,
         user=requester.user,
         mode=requester.mode,
+        lane=lane,
         image_model=settled.image_model,
         price=settled.price,
         model_requested=request.model or settled.image_model.name,

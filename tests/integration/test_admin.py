@@ -146,7 +146,7 @@ def test_every_page_opens_without_inline_code_and_without_a_secret(world: World)
 
 
 def test_every_model_of_ours_is_in_the_admin() -> None:
-    seen_on_another_page = {"Attempt", "Output", "Media", "Reference", "IdempotencyKey", "Upload"}
+    seen_on_another_page = {"Attempt", "Output", "Media", "Reference", "IdempotencyKey", "Upload", "BatchItem"}
     models = {
         each
         for label in ("accounts", "ledger", "generation", "channels")

@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 
 class ErrorCode(NamedTuple):
-    """A code, the HTTP status it comes with ("output" for the end of an output), and what to do about it."""
+    """A code, the HTTP status it comes with ("output" for an output's end, "batch" for a line), and what to do about it."""
 
     code: str
     status: str
@@ -67,6 +67,15 @@ ERROR_CODES = (
     ErrorCode("client_left", "503", "Nobody was there to read this: nothing was accepted."),
     ErrorCode("file_exists", "409", "Other doors: choose another name for the file, or remove the one that has it."),
     ErrorCode("too_many_files", "413", "Other doors: remove files that were sent ahead, or wait until they expire."),
+    ErrorCode("batch_not_found", "404", "Other doors: check the id, and that key and batch are of one mode."),
+    ErrorCode("too_many_batches", "429", "Other doors: wait for a batch to end, or cancel one."),
+    ErrorCode("duplicate_custom_id", "batch", "A line of a batch: each needs a custom_id of its own."),
+    ErrorCode("empty_batch", "batch", "The file has no request."),
+    ErrorCode("invalid_json_line", "batch", "A line of a batch: this is a JSON object."),
+    ErrorCode("invalid_method", "batch", "A line of a batch: its method is POST."),
+    ErrorCode("invalid_url", "batch", "A line of a batch: its url is the batch's endpoint."),
+    ErrorCode("missing_required_parameter", "batch", "A line of a batch: param says what it lacks."),
+    ErrorCode("too_many_requests", "batch", "Hand it in as several batches."),
     ErrorCode("still_running", "504", "Other doors: send the same request again; it waits for the same generation."),
     ErrorCode("internal_error", "500, output", "Tell the operator the request id."),
     ErrorCode("no_channel_configured", "503", "Operator: set GEMINI_API_KEY or add a channel in the admin."),
