@@ -13,7 +13,7 @@ from typing import Any
 
 from benchmarks import databases, machine, profiles
 
-NAMES = ("burst", "cpu", "latency", "memory", "submit", "ledger", "reads", "faults", "trace")
+NAMES = ("burst", "cpu", "latency", "memory", "doors", "submit", "ledger", "reads", "faults", "trace")
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 RESULTS = Path("var") / "benchmarks.json"
 

@@ -99,6 +99,21 @@ ROWS = (
         (Figure(("memory", "8 MB", "megabytes_per_image"), 4, 1, unit="MB"),),
         "LiteLLM 32 to 60 MB; Portkey 15 to 31 MB",
     ),
+    Row(
+        "memory of the web process per 20 MB answer of another door, 32 at once",
+        tuple(
+            Figure(("doors", "megabytes_per_answer", door), 2, 1, label, "MB")
+            for door, label in (("openai", "OpenAI"), ("gemini", "Gemini"), ("ai_gateway", "AI Gateway"))
+        ),
+    ),
+    Row(
+        "from the end of a generation to its answer at another door, p50",
+        tuple(
+            Figure(("doors", "after_the_end", form, door), must, must / 2, f"{label}, {form}", "ms")
+            for form, must in (("redis", 20), ("embedded", 150))
+            for door, label in (("openai", "OpenAI"), ("gemini", "Gemini"), ("ai_gateway", "AI Gateway"))
+        ),
+    ),
     Row("memory per 20 MB image / per 1.5 MB image", (Figure(("memory", "ratio_20_to_1_5"), 1.5, 1.1),)),
     Row(
         "requests a second accepted / by a minimal view",

@@ -16,7 +16,7 @@ from accounts.ledger.audit import Violation
 from accounts.ledger.models import Hold
 from generation import media
 from generation.channels.routing import MAX_ATTEMPTS, MAX_ERRORS_PER_CHANNEL, MAX_UNKNOWNS
-from generation.models import LIVE_STATES, Attempt, Charge, Generation, Media, Output, State
+from generation.models import LIVE_STATES, Attempt, BatchItem, Charge, Generation, Media, Output, State
 from generation.triggers import GUARDS
 
 _CHUNK = 1000
@@ -131,6 +131,19 @@ def images_are_readable() -> Iterator[str]:
             yield f"the image of output {row.output_id} has changed: {row.storage_name}"
 
 
+def ended_batches_have_ended() -> Iterator[str]:
+    """Nothing of a batch that has ended is still to be made, and what it made is its own account's."""
+    items = BatchItem.objects.filter(batch__ended_at__isnull=False)
+    waiting = Q(state=BatchItem.State.PENDING) | Q(generation__isnull=False, generation__finished_at=None)
+    for item in items.filter(waiting).iterator(chunk_size=_CHUNK):
+        yield f"item {item.index} of batch {item.batch_id} has not ended, but its batch has"
+    strange = BatchItem.objects.filter(generation__isnull=False).exclude(
+        generation__account=F("batch__account"), generation__mode=F("batch__mode")
+    )
+    for item in strange.iterator(chunk_size=_CHUNK):
+        yield f"item {item.index} of batch {item.batch_id} has somebody else's generation"
+
+
 def triggers_exist() -> Iterator[str]:
     """I20: every trigger of the road is in the database."""
     for name in GUARDS.missing(connection):
@@ -146,6 +159,7 @@ CHECKS: dict[str, Callable[[], Iterator[str]]] = {
     "I13: attempts are bounded": attempts_are_bounded,
     "no attempt is out for an ended output": finished_outputs_have_no_open_attempt,
     "I9: every delivered image is readable": images_are_readable,
+    "an ended batch has ended": ended_batches_have_ended,
     "I20: the triggers of the road exist": triggers_exist,
 }
 

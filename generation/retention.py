@@ -24,6 +24,7 @@ from generation.models import (
     LIVE_STATES,
     TERMINAL_STATES,
     Attempt,
+    Batch,
     Generation,
     IdempotencyKey,
     Media,
@@ -133,7 +134,7 @@ def _stored_files() -> Iterator[Path]:
         root = Path(default_storage.path(""))
     except NotImplementedError:
         return
-    for folder in sorted([*root.glob("outputs/*"), *root.glob("references/*")]):
+    for folder in sorted([*root.glob("outputs/*"), *root.glob("references/*"), *root.glob("batches/*")]):
         if folder.is_dir():
             with os.scandir(folder) as entries:
                 yield from (Path(entry.path) for entry in entries if entry.is_file(follow_symlinks=False))
@@ -147,6 +148,7 @@ def _stray(files: Iterable[Path], now: datetime) -> Iterator[Path]:
         yield from drafts
         yield from _stray_outputs(batch)
         yield from _stray_references(batch)
+        yield from _stray_requests(batch)
 
 
 def _is_older(path: Path, moment: datetime) -> bool:
@@ -182,6 +184,14 @@ def _stray_references(files: Iterable[Path]) -> Iterator[Path]:
     for path, owner in owners.items():
         if (owner, path.name) not in named:
             yield path
+
+
+def _stray_requests(files: Iterable[Path]) -> Iterator[Path]:
+    """Requests of batches that have ended, or that were not taken in after all."""
+    found = {path: path.name for path in files if path.parent.parent.name == "batches" and len(path.name) == 32}
+    waiting = Batch.objects.filter(pk__in=found.values(), ended_at=None).values_list("pk", flat=True)
+    names = {pk.hex for pk in waiting}
+    yield from (path for path, name in found.items() if name not in names)
 
 
 class Walk:

@@ -22,6 +22,7 @@ from accounts.authentication import Requester
 from accounts.ledger import adjustments
 from accounts.models import Account, ApiKey, User
 from generation import audit, execution, tasks
+from generation.admin import figures
 from generation.channels.models import Channel
 from generation.models import LIVE_STATES, Output
 
@@ -73,6 +74,7 @@ def _own_folders(settings: Any, tmp_path: Any) -> None:
     settings.NBP_RETRY_BASE_SECONDS = 0.001
     # Tests change rows by UPDATE, of which nobody is told.
     settings.NBP_CATALOGUE_SECONDS = 0
+    figures._past.clear()
     settings.NBP_REQUESTS_PER_MINUTE = 100_000
     settings.NBP_REFUSED_KEYS_PER_MINUTE = 100_000
     settings.PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any, ClassVar
 
 from django.contrib import admin
-from django.db.models import Count, Q, QuerySet
+from django.db.models import QuerySet
 from django.http import HttpRequest
 
 from accounts.identifiers import parse_public_id
@@ -15,18 +15,18 @@ from generation.models import Batch, BatchItem
 
 
 @admin.display(description="made")
-def _made_count(row: Any) -> str:
-    return str(row.made_count)
+def _made_count(row: Batch) -> str:
+    return str(row.items.filter(generation__succeeded_count__gt=0).count())
 
 
 @admin.display(description="refused")
-def _refused_count(row: Any) -> str:
-    return str(row.refused_count)
+def _refused_count(row: Batch) -> str:
+    return str(row.items.filter(state=BatchItem.State.REFUSED).count())
 
 
 @admin.display(description="waiting")
-def _waiting_count(row: Any) -> str:
-    return str(row.waiting_count)
+def _waiting_count(row: Batch) -> str:
+    return str(row.items.filter(state=BatchItem.State.PENDING).count())
 
 
 @admin.register(Batch)
@@ -42,9 +42,6 @@ class BatchAdmin(ReadOnlyAdmin):
         "kind",
         "status",
         "item_count",
-        _made_count,
-        _refused_count,
-        _waiting_count,
         when("ended_at", "ended"),
     )
     fields: ClassVar[Any] = (
@@ -77,15 +74,6 @@ class BatchAdmin(ReadOnlyAdmin):
 
     def get_readonly_fields(self, request: HttpRequest, obj: Any = None) -> Any:
         return self.fields
-
-    def get_queryset(self, request: HttpRequest) -> QuerySet[Batch]:
-        made = Q(items__generation__succeeded_count__gt=0)
-        rows: QuerySet[Batch] = super().get_queryset(request)
-        return rows.annotate(
-            made_count=Count("items", filter=made),
-            refused_count=Count("items", filter=Q(items__state=BatchItem.State.REFUSED)),
-            waiting_count=Count("items", filter=Q(items__state=BatchItem.State.PENDING)),
-        )
 
     def get_search_results(self, request: HttpRequest, queryset: QuerySet[Batch], search_term: str) -> Any:
         row_id = parse_public_id("batch", search_term.strip())

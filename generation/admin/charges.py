@@ -112,4 +112,6 @@ def _summed(changes: Any) -> dict[str, Any]:
     attempts = period.bound(figures.attempts_like(changes.get_filters_params()), "started_at")
     if term := changes.query.strip():
         attempts = attempts.filter(figures.found_by(term, figures.ATTEMPT_SEARCH))
-    return {"sums": figures.sums(changes.queryset, attempts), "period": period.words}
+    is_all_time = period.since is None and period.until is None
+    add = figures.sums_of_all_time if is_all_time else figures.sums
+    return {"sums": add(changes.queryset, attempts), "period": period.words}

@@ -5,7 +5,8 @@ stops in between, none is bought twice.
 """
 
 from generation.batches.creation import Fault, Line, Order, create
-from generation.batches.feeding import advance, purge
+from generation.batches.feeding import advance
+from generation.batches.forgetting import purge
 from generation.batches.readings import (
     Item,
     Summary,
@@ -15,6 +16,7 @@ from generation.batches.readings import (
     forgotten_at,
     hide,
     items,
+    left,
     listed,
 )
 
@@ -32,6 +34,7 @@ __all__ = [
     "forgotten_at",
     "hide",
     "items",
+    "left",
     "listed",
     "purge",
 ]

@@ -30,7 +30,16 @@ def _base64(value: Any) -> str:
 
 def error_of(refusal: Refusal) -> dict[str, Any]:
     """A refusal, to be kept with its item."""
-    return {"kind": refusal.kind, "code": refusal.code, "message": refusal.message, "param": refusal.param}
+    return {"kind": refusal.kind} | fault_of(None, refusal.code, refusal.message, refusal.param)
+
+
+def fault_of(line: int | None, code: str, message: str, param: str | None) -> dict[str, Any]:
+    """What is wrong with a line. Its words may be the sender's: what no database takes is left out of them."""
+    return {"line": line, "code": code, "message": _clean(message), "param": param and _clean(param)}
+
+
+def _clean(text: str) -> str:
+    return text.replace("\x00", "").encode(errors="replace").decode()
 
 
 def refusal_of(error: dict[str, Any]) -> Refusal:

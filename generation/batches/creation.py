@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import uuid
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from itertools import islice
@@ -14,26 +14,24 @@ from typing import IO, Any
 
 from django.conf import settings
 from django.db import IntegrityError
+from django.db.models import Q
 
 from accounts.authentication import Requester
 from accounts.row_writes import insert_each
 from accounts.transactions import write_transaction
-from generation import media
+from generation import media, presence
 from generation.batches import canonical
 from generation.contract import GenerationRequest, Refusal
 from generation.models import Batch, BatchItem
-from generation.models.batches import OPEN_BATCHES
 
 logger = logging.getLogger(__name__)
 LIVES = timedelta(hours=24)
-# After its end.
-KEPT_FOR = timedelta(days=30)
 MAX_OPEN = 20
 _MAX_FAULTS = 50
 _ROWS_AT_ONCE = 500
 _SENT_AGAIN_WITHIN = timedelta(minutes=10)
 # So long after a batch was taken in, an answer that nobody took is lost.
-_ANSWERED_WITHIN = timedelta(seconds=5)
+_ANSWERED_WITHIN = timedelta(seconds=12)
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,8 +102,14 @@ def _earlier(requester: Requester, order: Order, now: datetime) -> uuid.UUID | N
         api_key=requester.api_key, request_sha256=order.request_sha256, created_at__gte=now - _SENT_AGAIN_WITHIN
     )
     if not order.is_sent_again:
-        same = same.filter(delivered_at=None, started_at__lt=now - _ANSWERED_WITHIN)
-    return same.order_by("-pk").values_list("pk", flat=True).first()
+        is_lost = Q(left_at__isnull=False) | Q(started_at__lt=now - _ANSWERED_WITHIN)
+        same = same.filter(is_lost, delivered_at=None)
+    found = same.order_by("-pk").values_list("pk", flat=True).first()
+    if found is not None:
+        # Of two that were lost, each is found by one that comes again.
+        with write_transaction():
+            Batch.objects.filter(pk=found).update(left_at=None)
+    return found
 
 
 def _same(row: Batch, order: Order) -> Batch:
@@ -127,6 +131,9 @@ def _begun(requester: Requester, order: Order, now: datetime) -> tuple[Batch, bo
     if own.filter(ended_at=None).count() >= MAX_OPEN:
         message = f"An account has at most {MAX_OPEN} batches that have not ended."
         raise Refusal("rate_limit", "too_many_batches", message, retry_after_seconds=60)
+    if presence.has_left():
+        # It will ask again, and find nothing to join.
+        raise Refusal("unavailable", "client_left", "The client left before its batch was taken in.")
     batch = Batch(
         account=requester.account,
         api_key=requester.api_key,
@@ -156,7 +163,7 @@ def _fill(batch: Batch, lines: Iterable[Line | Fault], now: datetime) -> None:
         if not faults:
             draft.flush()
             _store(batch, Path(draft.name))
-    rows = Batch.objects.filter(pk=batch.pk, status__in=OPEN_BATCHES)
+    rows = Batch.objects.filter(pk=batch.pk, status=Batch.Status.VALIDATING)
     with write_transaction():
         if faults:
             BatchItem.objects.filter(batch=batch).delete()
@@ -175,37 +182,38 @@ def _store(batch: Batch, draft: Path) -> None:
 
 
 def _write(batch: Batch, lines: Iterable[Line | Fault], draft: IO[bytes]) -> tuple[int, list[dict[str, Any]]]:
-    """How many requests there were, and the faults; after a fault nothing more is kept."""
-    count, faults, offset = 0, list[dict[str, Any]](), 0
-    for some in _groups(lines):
-        rows = []
-        for line in some:
-            if isinstance(line, Fault):
-                faults.append({"line": line.line, "code": line.code, "message": line.message, "param": line.param})
-                continue
+    """How many lines there were, and the faults; after a fault nothing more is kept. No line is held on
+    to: it may be large."""
+    rows, faults, offset, count = list[BatchItem](), list[dict[str, Any]](), 0, 0
+    # What is beyond the cap is read no further.
+    for line in islice(lines, settings.NBP_BATCH_MAX_ITEMS + 1):
+        if isinstance(line, Fault):
+            faults.append(canonical.fault_of(line.line, line.code, line.message, line.param))
+        elif not faults:
             row = _row(batch, count, line, offset, draft)
             offset += row.byte_count
-            count += 1
             rows.append(row)
-        if faults:
-            continue
-        with write_transaction():
-            insert_each(rows)
+        count += 1
+        if len(rows) == _ROWS_AT_ONCE:
+            rows = _insert(batch, rows)
+    _insert(batch, [] if faults else rows)
     return count, faults[:_MAX_FAULTS] or _faults_of_count(count)
+
+
+def _insert(batch: Batch, rows: list[BatchItem]) -> list[BatchItem]:
+    """Answers the rows that are still to be inserted: none."""
+    with write_transaction():
+        if not Batch.objects.filter(pk=batch.pk, status=Batch.Status.VALIDATING).exists():
+            raise Refusal("unavailable", "service_unavailable", "Reading the batch took too long. Send it in parts.")
+        insert_each(rows)
+    return []
 
 
 def _faults_of_count(count: int) -> list[dict[str, Any]]:
     if 0 < count <= settings.NBP_BATCH_MAX_ITEMS:
         return []
     message = f"A batch has 1 to {settings.NBP_BATCH_MAX_ITEMS:,} requests."
-    return [{"line": None, "code": "too_many_requests" if count else "empty_batch", "message": message, "param": None}]
-
-
-def _groups(lines: Iterable[Line | Fault]) -> Iterator[Sequence[Line | Fault]]:
-    """In groups; what is beyond the cap is read no further."""
-    wanted = islice(lines, settings.NBP_BATCH_MAX_ITEMS + 1)
-    while some := list(islice(wanted, _ROWS_AT_ONCE)):
-        yield some
+    return [canonical.fault_of(None, "too_many_requests" if count else "empty_batch", message, None)]
 
 
 def _row(batch: Batch, index: int, line: Line, offset: int, draft: IO[bytes]) -> BatchItem:
@@ -216,12 +224,14 @@ def _row(batch: Batch, index: int, line: Line, offset: int, draft: IO[bytes]) ->
         return row
     text = canonical.line_of(line.request)
     draft.write(text)
-    row.offset, row.byte_count = offset, len(text)
+    row.n, row.offset, row.byte_count = line.request.n, offset, len(text)
     return row
 
 
 def _discard(batch: Batch) -> None:
-    """Nothing of a batch that was not taken in is left; what cannot be removed now ends as failed by itself."""
-    media.remove(storage_name(batch.pk))
+    """Nothing of a batch that was not taken in is left; what cannot be removed now ends as failed by itself. One that
+    was taken in after all, although nobody heard of it, goes on."""
     with write_transaction():
-        Batch.objects.filter(pk=batch.pk, started_at=None).delete()
+        count, _ = Batch.objects.filter(pk=batch.pk, started_at=None).delete()
+    if count:
+        media.remove(storage_name(batch.pk))

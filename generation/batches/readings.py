@@ -6,7 +6,7 @@ import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import Any, NamedTuple
 
 from django.db.models import Count, Q, QuerySet
 from django.db.models.functions import Now
@@ -15,7 +15,7 @@ from accounts.authentication import Requester
 from accounts.transactions import write_transaction
 from generation import queries
 from generation.batches import canonical
-from generation.batches.creation import KEPT_FOR
+from generation.batches.forgetting import kept_for
 from generation.contract import Refusal
 from generation.models import Batch, BatchItem
 
@@ -49,6 +49,14 @@ class Summary:
         return self.status in ENDED
 
 
+class Counts(NamedTuple):
+    """Items of a batch by what became of them."""
+
+    made: int = 0
+    failed: int = 0
+    left: int = 0
+
+
 @dataclass(frozen=True, slots=True)
 class Item:
     """A request of a batch and what came of it: a generation, a refusal, or nothing, if it was never begun."""
@@ -65,7 +73,7 @@ def find(requester: Requester, door: str, batch_id: uuid.UUID | None) -> Summary
     row = _own(requester, door).filter(pk__in=filter(None, [batch_id])).first()
     if row is None:
         raise Refusal("not_found", "batch_not_found", "There is no batch of yours with that id.")
-    return _summary(row)
+    return _summary(row, _counts([row]).get(row.pk, Counts()))
 
 
 def listed(requester: Requester, door: str, *, limit: int, after: uuid.UUID | None = None) -> list[Summary]:
@@ -73,7 +81,9 @@ def listed(requester: Requester, door: str, *, limit: int, after: uuid.UUID | No
     rows = _own(requester, door)
     if after is not None:
         rows = rows.filter(pk__lt=after)
-    return [_summary(row) for row in rows.order_by("-pk")[:limit]]
+    found = list(rows.order_by("-pk")[:limit])
+    counts = _counts(found)
+    return [_summary(row, counts.get(row.pk, Counts())) for row in found]
 
 
 def items(batch_id: uuid.UUID, *, after: int = -1, limit: int = 20) -> list[Item]:
@@ -114,24 +124,36 @@ def delivered(batch_id: uuid.UUID) -> None:
         Batch.objects.filter(pk=batch_id, delivered_at=None).update(delivered_at=Now())
 
 
+def left(batch_id: uuid.UUID) -> None:
+    """Its client has gone before it was told."""
+    with write_transaction():
+        Batch.objects.filter(pk=batch_id, delivered_at=None).update(left_at=Now())
+
+
 def forgotten_at(batch: Summary) -> datetime:
     """When a batch that has ended is forgotten."""
-    return (batch.ended_at or batch.expires_at) + KEPT_FOR
+    return (batch.ended_at or batch.expires_at) + kept_for()
 
 
 def _own(requester: Requester, door: str) -> QuerySet[Batch]:
     return Batch.objects.filter(account=requester.account, mode=requester.mode, door=door, is_hidden=False)
 
 
-def _summary(row: Batch) -> Summary:
+def _counts(rows: Sequence[Batch]) -> dict[uuid.UUID, Counts]:
+    """What became of the items, by batch, in one statement."""
     made = Q(generation__finished_at__isnull=False, generation__succeeded_count__gt=0)
     unmade = Q(generation__finished_at__isnull=False, generation__succeeded_count=0)
     is_left = Q(state=BatchItem.State.LEFT)
-    counts = BatchItem.objects.filter(batch=row).aggregate(
+    found = BatchItem.objects.filter(batch__in=[row.pk for row in rows]).order_by().values("batch_id")
+    counted = found.annotate(
         made=Count("pk", filter=made),
         failed=Count("pk", filter=unmade | Q(state=BatchItem.State.REFUSED) | is_left),
         left=Count("pk", filter=is_left),
     )
+    return {row[0]: Counts(*row[1:]) for row in counted.values_list("batch_id", "made", "failed", "left")}
+
+
+def _summary(row: Batch, counts: Counts) -> Summary:
     return Summary(
         id=row.pk,
         kind=row.kind,
@@ -141,9 +163,9 @@ def _summary(row: Batch) -> Summary:
         status=row.status,
         faults=row.faults,
         item_count=row.item_count,
-        made_count=counts["made"],
-        failed_count=counts["failed"],
-        left_count=counts["left"],
+        made_count=counts.made,
+        failed_count=counts.failed,
+        left_count=counts.left,
         created_at=row.created_at,
         started_at=row.started_at,
         cancel_requested_at=row.cancel_requested_at,

@@ -60,7 +60,29 @@ async def _cut(batch_id: uuid.UUID, render: Render, wanted: Wanted) -> AsyncIter
             yield splice.cut(document)
 
 
+class _Owner:
+    """Who handed in a batch and is told of it, or has left before."""
+
+    def __init__(self, batch_id: uuid.UUID) -> None:
+        self._batch_id = batch_id
+        self._is_here = True
+
+    def answered(self) -> None:
+        self._go(batches.delivered)
+
+    def left(self) -> None:
+        self._go(batches.left)
+
+    def _go(self, how: Callable[[uuid.UUID], None]) -> None:
+        was_here, self._is_here = self._is_here, False
+        if was_here:
+            door.behind(partial(how, self._batch_id))
+
+
 def told(response: HttpResponseBase, batch_id: uuid.UUID) -> HttpResponseBase:
-    """The answer to the creation of a batch: once it has left, the same order, sent again, is another batch."""
-    response.on_delivered = partial(door.behind, partial(batches.delivered, batch_id))  # type: ignore[attr-defined]
+    """The answer to the creation of a batch. Once it has left, the same order is another batch; until then, and when it
+    is closed before, the same order is this one, sent again."""
+    owner = _Owner(batch_id)
+    response.on_delivered = owner.answered  # type: ignore[attr-defined]
+    response._resource_closers.append(owner.left)  # type: ignore[attr-defined]
     return response

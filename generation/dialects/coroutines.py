@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import functools
 import logging
 from collections.abc import Callable, Coroutine
@@ -10,6 +11,7 @@ from typing import Any
 from django.http import HttpRequest, HttpResponse, HttpResponseBase
 from django.views.decorators.csrf import csrf_exempt
 
+from generation import presence
 from generation.contract import Refusal
 from generation.dialects import door, refusals
 
@@ -54,10 +56,24 @@ def threaded(say: Say, method: str, function: Callable[..., HttpResponseBase], *
 
     @view(say, method)
     async def run(request: HttpRequest, **kwargs: Any) -> HttpResponseBase:
-        there = door.in_intake_thread if is_intake else door.in_thread
-        return await there(function, request, **kwargs)
+        if not is_intake:
+            return await door.in_thread(function, request, **kwargs)
+        leaving = presence.watched()
+        work = asyncio.ensure_future(door.in_intake_thread(function, request, **kwargs))
+        try:
+            return await asyncio.shield(work)
+        except asyncio.CancelledError:
+            leaving.set()
+            work.add_done_callback(_nobody_there)
+            raise
 
     return run
+
+
+def _nobody_there(work: asyncio.Future[HttpResponseBase]) -> None:
+    """An answer whose client has left meanwhile."""
+    if not work.cancelled() and work.exception() is None:
+        work.result().close()
 
 
 def not_found(say: Say) -> View:

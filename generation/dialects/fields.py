@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Collection, Iterator, Mapping
-from typing import Any
+from typing import Any, TypeVar
 
 from generation.contract import invalid
+
+V = TypeVar("V")
 
 
 def is_text(value: str) -> bool:
@@ -17,6 +20,14 @@ def is_text(value: str) -> bool:
     except UnicodeEncodeError:
         return False
     return True
+
+
+def storable(value: V, param: str) -> V:
+    """The same value, a text or whatever JSON can say, if a database can keep it; else a refusal that names it."""
+    text = json.dumps(value, ensure_ascii=False)
+    if "\\u0000" in text or not is_text(text):
+        raise invalid(param, "This has a NUL character or half of a surrogate pair.", "prompt_invalid")
+    return value
 
 
 class Fields:

@@ -43,6 +43,8 @@ class Batch(models.Model):
     ended_at = models.DateTimeField(null=True)
     expires_at = models.DateTimeField(help_text="When what has not begun is given up.")
     delivered_at = models.DateTimeField(null=True, editable=False)
+    left_at = models.DateTimeField(null=True, editable=False, help_text="Since when its client is gone, unanswered.")
+    try_at = models.DateTimeField(null=True, editable=False, help_text="Until when nothing of it is accepted.")
     is_hidden = models.BooleanField(default=False, help_text="Whether its owner has removed it from the list.")
 
     class Meta:
@@ -68,9 +70,6 @@ class Batch(models.Model):
         return self.public_id
 
 
-OPEN_BATCHES = (Batch.Status.VALIDATING, Batch.Status.IN_PROGRESS, Batch.Status.CANCELING, Batch.Status.EXPIRING)
-
-
 class BatchItem(models.Model):
     """One request of a batch: where it stands in the batch's stored requests, and what became of it."""
 
@@ -83,6 +82,7 @@ class BatchItem(models.Model):
     batch = models.ForeignKey(Batch, on_delete=models.CASCADE, related_name="items")
     index = models.PositiveIntegerField()
     name = models.CharField(max_length=512, blank=True, default="", help_text="What its owner calls it.")
+    n = models.PositiveIntegerField(default=1, help_text="Images that it asks for.")
     options = models.JSONField(default=dict, help_text="How its answer is to be written.")
     offset = models.BigIntegerField(default=0)
     byte_count = models.PositiveIntegerField(default=0)

@@ -27,14 +27,15 @@ def purge_some() -> float:
         return float(settings.NBP_WORKER_STALE_SECONDS)
     probing.forget_the_gone()
     _forget_sessions()
-    batches.purge(now=datetime.now(UTC))
-    return _AGAIN_SECONDS if tasks.purge(with_retention=True) else _EVERY_SECONDS
+    is_more = batches.purge(now=datetime.now(UTC))
+    return _AGAIN_SECONDS if tasks.purge(with_retention=True) or is_more else _EVERY_SECONDS
 
 
 def purge_all() -> None:
     """Everything, whoever else does it too."""
     _forget_sessions()
-    batches.purge(now=datetime.now(UTC))
+    while batches.purge(now=datetime.now(UTC)):
+        pass
     while tasks.purge(with_retention=True):
         pass
 

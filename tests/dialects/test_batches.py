@@ -12,13 +12,15 @@ from typing import Any
 import pytest
 from django.core.files.storage import default_storage
 from django.core.files.uploadedfile import SimpleUploadedFile
+from django.db import OperationalError
+from django.db.models.functions import Now
 from django.test import Client
 from django.utils import timezone
 
 from accounts.models import Account
 from generation import batches, execution, media
-from generation.batches import creation, feeding
-from generation.models import Batch, BatchItem, Charge, Generation, Media, Output
+from generation.batches import creation, feeding, readings
+from generation.models import Batch, BatchItem, Charge, Generation, IdempotencyKey, Media, Output
 from tests import images
 from tests.api.conftest import streamed
 from tests.conftest import limited
@@ -86,7 +88,8 @@ def work(queue: Any) -> Callable[[], None]:
         for _ in range(100):
             batches.advance(now=datetime.now(UTC))
             queue.run_to_the_end()
-            BatchItem.objects.filter(state="pending").update(try_at=None)
+            BatchItem.objects.filter(state="pending").update(try_at=Now())
+            Batch.objects.update(try_at=None)
             if not Batch.objects.filter(ended_at=None).exists():
                 return
         raise AssertionError("a batch does not end")
@@ -311,13 +314,18 @@ def test_a_resend_is_the_same_batch_and_an_order_again_is_another(openai: OpenAI
     assert Charge.objects.count() == 3
 
 
-def test_an_answer_that_nobody_took_is_given_again(openai: OpenAI) -> None:
+def test_an_answer_that_nobody_took_is_given_again(openai: OpenAI, monkeypatch: Any) -> None:
+    monkeypatch.setattr(batches, "left", lambda _: None)
     name = openai.send_file(_text([_line("a")]))
-    first = openai.create(name).json()["id"]
-    assert openai.create(name).json()["id"] != first, "both may still be connected"
+    first, second = openai.create(name).json()["id"], openai.create(name).json()["id"]
+    assert first != second, "both may still be connected"
+    for row in Batch.objects.all():
+        readings.left(row.pk)
+    assert {openai.create(name).json()["id"] for _ in range(2)} == {first, second}
+    assert openai.create(name).json()["id"] not in (first, second)
     Batch.objects.update(started_at=timezone.now() - timedelta(minutes=1), created_at=timezone.now())
-    Batch.objects.exclude(pk=Batch.objects.order_by("pk")[0].pk).delete()
-    assert openai.create(name).json()["id"] == first
+    assert openai.create(name).json()["id"] in {row.public_id for row in Batch.objects.all()}, "its process has died"
+    assert Batch.objects.count() == 3
 
 
 def test_an_idempotency_key_replays(openai: OpenAI) -> None:
@@ -345,27 +353,108 @@ def test_a_process_that_died_between_acceptance_and_its_note_buys_nothing_twice(
         batches.advance(now=datetime.now(UTC))
     assert Generation.objects.count() == 1
     assert not BatchItem.objects.exclude(generation=None).exists()
+    # The same request would be another one today.
+    IdempotencyKey.objects.update(request_sha256="0" * 64)
     work()
     assert openai.batch(made)["request_counts"]["completed"] == 2
     assert Generation.objects.count() == Charge.objects.count() == 2
 
 
+def test_what_was_accepted_and_not_noted_is_cancelled_with_its_batch(
+    openai: OpenAI, work: Any, monkeypatch: Any
+) -> None:
+    made = openai.create([_line("a")]).json()["id"]
+    with monkeypatch.context() as patch:
+        patch.setattr(feeding, "_note", lambda *_, **__: None)
+        batches.advance(now=datetime.now(UTC))
+    assert Generation.objects.count() == 1
+    BatchItem.objects.update(try_at=Now())
+    openai.cancel(made)
+    batches.advance(now=datetime.now(UTC))
+    item = BatchItem.objects.get()
+    assert (item.state, item.generation_id) == ("accepted", Generation.objects.get().pk)
+    assert (Generation.objects.get().status, openai.batch(made)["status"]) == ("canceled", "cancelled")
+
+
+def test_an_item_that_cannot_be_accepted_fails_alone(openai: OpenAI, work: Any, monkeypatch: Any) -> None:
+    made = openai.create([_line("a"), _line("b")]).json()["id"]
+    accept = feeding.submission.accept
+
+    def broken(*args: Any, **more: Any) -> Any:
+        if more["idempotency_key"].endswith(":0"):
+            raise RuntimeError("broken")
+        return accept(*args, **more)
+
+    monkeypatch.setattr(feeding.submission, "accept", broken)
+    work()
+    done = openai.batch(made)
+    assert done["request_counts"] == {"total": 2, "completed": 1, "failed": 1}
+    assert openai.lines(done["error_file_id"])[0]["response"]["status_code"] == 500
+
+
+def test_an_account_whose_images_come_slowly_waits_ten_times_as_long(openai: OpenAI, monkeypatch: Any) -> None:
+    openai.create([_line("a"), _line("b")])
+    openai.create([_line("c")])
+    monkeypatch.setattr(feeding, "_SLOW_SECONDS", 0.0)
+    batches.advance(now=datetime.now(UTC))
+    batches.advance(now=datetime.now(UTC))
+    assert Generation.objects.count() <= 2, "what was looked at in the first round is done"
+    assert Batch.objects.filter(try_at__gt=timezone.now()).count() == 2
+
+
+def test_what_asks_for_more_than_there_is_fails_by_name(openai: OpenAI, alice: Any, work: Any) -> None:
+    limited(alice, concurrency=2)
+    made = openai.create([_line("a"), _line("b", n=3)]).json()["id"]
+    work()
+    assert openai.batch(made)["request_counts"] == {"total": 2, "completed": 1, "failed": 1}
+    assert BatchItem.objects.get(name="b").error["code"] == "concurrency_limit"
+
+
+@pytest.mark.parametrize("text", ["\x00", "\ud800"])
+def test_texts_that_no_database_takes_are_refused(openai: OpenAI, gemini: Gemini, work: Any, text: str) -> None:
+    made = openai.create([_line("a"), _line("b", **{f"field{text}": 1})]).json()
+    assert made["status"] == "in_progress"
+    assert openai.create([{**_line("a"), f"field{text}": 1}]).json()["status"] == "failed"
+    assert openai.create([_line("a")], metadata={text: "x"}).status_code == 400
+    source = _inline("a fox")
+    source["requests"]["requests"][0]["metadata"] = {"key": text}
+    assert gemini.create(**source).status_code == 400
+    source = _inline("a fox")
+    source["requests"]["requests"][0]["request"]["labels"] = {"key": text}
+    assert gemini.create(**source).status_code == 200
+    responses = {"model": MODEL, "input": "x", "metadata": {text: "x"}}
+    line = {"custom_id": "x", "method": "POST", "url": "/v1/responses", "body": responses}
+    assert openai.create([line], "/v1/responses").status_code == 200
+    work()
+    assert BatchItem.objects.filter(state="refused").count() == 3
+
+
+@pytest.mark.parametrize("limit", ["0", "101", "0019", "00019999999999999999999", "9" * 5000, "x"])
+def test_pages_have_a_sensible_size(openai: OpenAI, limit: str) -> None:
+    assert openai.get(f"batches?limit={limit}").status_code == 400
+
+
 def test_two_processes_share_the_items(openai: OpenAI, work: Any) -> None:
     openai.create([_line(str(each)) for each in range(4)])
     batch = Batch.objects.select_related("account", "api_key").get()
-    first, second = feeding._claim(batch, 3), feeding._claim(batch, 3)
-    assert ([each.index for each in first], [each.index for each in second]) == ([0, 1, 2], [3])
+    claimed = [feeding._claim(batch) for _ in range(5)]
+    assert [each and each.index for each in claimed] == [0, 1, 2, 3, None]
 
 
 def test_a_process_that_died_while_it_read_leaves_a_batch_that_fails(openai: OpenAI, monkeypatch: Any) -> None:
-    with monkeypatch.context() as patch:
-        patch.setattr(creation, "_fill", lambda *_: None)
-        made = openai.create([_line("a")]).json()
-    assert made["status"] == "validating"
+    def die(*_: Any) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(creation, "_store", die)
+        openai.create([_line("a"), _line("b", size="7x7")])
+    name = Batch.objects.get().public_id
     batches.advance(now=datetime.now(UTC))
-    assert openai.batch(made["id"])["status"] == "validating"
+    assert openai.batch(name)["status"] == "validating"
     batches.advance(now=datetime.now(UTC) + timedelta(minutes=11))
-    assert openai.batch(made["id"])["errors"]["data"][0]["code"] == "internal_error"
+    failed = openai.batch(name)
+    assert (failed["status"], failed["errors"]["data"][0]["code"]) == ("failed", "internal_error")
+    assert (failed["error_file_id"], BatchItem.objects.count()) == (None, 0)
 
 
 def test_what_cannot_be_stored_leaves_nothing(openai: OpenAI, monkeypatch: Any) -> None:
@@ -385,6 +474,22 @@ def test_an_account_has_so_many_open_batches(openai: OpenAI, monkeypatch: Any) -
     openai.create([_line("a")])
     response = openai.create([_line("b")])
     assert (response.status_code, response.json()["error"]["code"]) == (429, "too_many_batches")
+
+
+def test_a_batch_taken_in_although_nobody_heard_of_it_goes_on(openai: OpenAI, work: Any, monkeypatch: Any) -> None:
+    fill = creation._fill
+
+    def lost(*args: Any) -> None:
+        fill(*args)
+        raise OperationalError("the connection was lost after the commit")
+
+    name = openai.send_file(_text([_line("a")]))
+    with monkeypatch.context() as patch:
+        patch.setattr(creation, "_fill", lost)
+        assert openai.create(name).status_code == 503
+    assert openai.create(name, headers={"x-stainless-retry-count": "1"}).json()["status"] == "in_progress"
+    work()
+    assert (Batch.objects.count(), Charge.objects.count()) == (1, 1)
 
 
 # Given up.
@@ -423,11 +528,13 @@ def test_after_a_day_what_has_not_begun_expires(openai: OpenAI, work: Any, monke
 def test_an_item_in_the_midst_of_acceptance_is_waited_for(openai: OpenAI) -> None:
     made = openai.create([_line("a")]).json()["id"]
     batch = Batch.objects.select_related("account", "api_key").get()
-    (item,) = feeding._claim(batch, 1)
+    item = feeding._claim(batch)
+    assert item is not None
     openai.cancel(made)
     batches.advance(now=datetime.now(UTC))
     assert openai.batch(made)["status"] == "cancelling"
-    feeding._accept(batch, item)
+    assert feeding._claim(batch) is None, "nothing of a batch that was given up is claimed"
+    feeding._accept(item)
     for _ in range(2):
         batches.advance(now=datetime.now(UTC))
     assert openai.batch(made)["status"] == "cancelled"
@@ -439,10 +546,10 @@ def test_one_batch_that_cannot_go_on_does_not_hold_up_the_others(openai: OpenAI,
     claim = feeding._claim
     first = Batch.objects.order_by("pk")[0].pk
 
-    def fail(batch: Batch, places: int) -> Any:
+    def fail(batch: Batch) -> Any:
         if batch.pk == first:
             raise RuntimeError("broken")
-        return claim(batch, places)
+        return claim(batch)
 
     with monkeypatch.context() as patch:
         patch.setattr(feeding, "_claim", fail)
@@ -455,10 +562,11 @@ def test_one_batch_that_cannot_go_on_does_not_hold_up_the_others(openai: OpenAI,
 def test_after_thirty_days_a_batch_is_forgotten_and_its_images_stay(openai: OpenAI, work: Any) -> None:
     made = openai.create([_line("a")]).json()["id"]
     work()
+    Path(default_storage.path(creation.storage_name(Batch.objects.get().pk))).write_text("left behind by a crash")
     batches.purge(now=datetime.now(UTC) + timedelta(days=29))
     assert Batch.objects.count() == 1
     batches.purge(now=datetime.now(UTC) + timedelta(days=31))
-    assert (Batch.objects.count(), BatchItem.objects.count(), Media.objects.count()) == (0, 0, 1)
+    assert (Batch.objects.count(), BatchItem.objects.count(), Media.objects.count(), _stored()) == (0, 0, 1, [])
     assert openai.get(f"batches/{made}").status_code == 404
 
 
@@ -571,6 +679,11 @@ def test_a_file_that_cannot_be_read_is_refused_whole(gemini: Gemini, client: Cli
     assert (response.status_code, response.json()["error"]["status"]) == (400, "INVALID_ARGUMENT")
     assert not Batch.objects.exclude(status="failed").exists()
     assert BatchItem.objects.count() == 0
+
+
+def test_many_requests_are_sent_as_a_file(gemini: Gemini) -> None:
+    assert gemini.create(**_inline(*["a fox"] * 201)).status_code == 400
+    assert Batch.objects.count() == 0
 
 
 def test_a_batch_of_geminis_is_listed_cancelled_and_removed(gemini: Gemini, openai: OpenAI, work: Any) -> None:

@@ -4,16 +4,37 @@ from __future__ import annotations
 
 import re
 import subprocess
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from generation.channels.fakes.gemini import FakeGemini
 from tests.dialects import sdks
 from tests.live.conftest import Service, example_environment
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = {"openai": "openai", "gemini": "google-genai", "ai-gateway": ""}
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
+
+
+@pytest.fixture(scope="module", params=["test", "live"])
+def running(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
+    """A service with its sandbox, and one whose live channel speaks Google's wire. Afterwards each image that was asked
+    for was charged once."""
+    folder, settings = tmp_path_factory.mktemp("service"), {"NBP_REQUESTS_PER_MINUTE": "100000"}
+    with FakeGemini() as gemini:
+        if request.param == "live":
+            settings |= {"GEMINI_API_KEY": "a-made-up-key", "GOOGLE_GEMINI_BASE_URL": gemini.base_url}
+        made = Service(folder, settings).start()
+        made.mode = request.param
+        try:
+            yield made
+            made.audit()
+            charged = sum(int(each["image_count"]) for each in made.ask("GET", "usage", mode="live").json()["data"])
+            assert charged == len(gemini.requests)
+        finally:
+            made.kill()
 
 
 def _blocks(page: str, language: str) -> list[str]:

@@ -6,6 +6,7 @@ import http.client
 import json
 import signal
 import socket
+import struct
 import subprocess
 import threading
 import time
@@ -179,3 +180,25 @@ def test_a_service_that_dies_under_its_clients_leaves_them_one_image_each(tmp_pa
         running.audit()
     finally:
         running.kill()
+
+
+def test_a_batch_whose_client_hung_up_is_handed_in_once(running: Service) -> None:
+    line = {"custom_id": "a", "method": "POST", "url": "/v1/images/generations", "body": {"prompt": "a lost batch"}}
+    key = {"authorization": f"Bearer {running.note['test_key']}"}
+    with httpx2.Client(base_url=f"{running.base_url}/openai/v1", headers=key, trust_env=False) as client:
+        file = client.post("/files", data={"purpose": "batch"}, files={"file": ("in.jsonl", json.dumps(line))}).json()
+        body = {"input_file_id": file["id"], "endpoint": "/v1/images/generations", "completion_window": "24h"}
+        for _ in range(3):
+            lost = http.client.HTTPConnection("127.0.0.1", running.port)
+            lost.request("POST", "/openai/v1/batches", json.dumps(body), key | {"content-type": "application/json"})
+            assert lost.sock is not None
+            # Without a word, as a process that is killed.
+            lost.sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            lost.close()
+            time.sleep(1.0)
+        name = client.post("/batches", json=body).json()["id"]
+        found = [each["id"] for each in client.get("/batches").json()["data"] if each["input_file_id"] == file["id"]]
+        assert found == [name]
+        while client.get(f"/batches/{name}").json()["status"] != "completed":
+            time.sleep(0.2)
+    running.audit()

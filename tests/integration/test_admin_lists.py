@@ -282,3 +282,18 @@ def test_the_sums_agree_with_the_rows(aged: Desk) -> None:
     assert found.image_count == len(rows) == 1
     assert found.price_micros == sum(each.price_micros for each in rows)
     assert found.lost_micros == sum(each.cost_micros for each in lost) == 2_500
+
+
+def test_sums_of_all_time_add_up_the_past_once(aged: Desk, django_assert_num_queries: Any) -> None:
+    charges, attempts = figures.in_both_modes(Charge.objects.all()), Attempt.objects.all()
+    with django_assert_num_queries(4):
+        found = figures.sums_of_all_time(charges, attempts)
+    assert found == figures.sums(charges, attempts)
+    assert (
+        found.image_count
+        > figures.sums(charges.filter(created_at__gte=datetime.now(UTC) - timedelta(days=2)), attempts).image_count
+    )
+    with django_assert_num_queries(2):
+        assert figures.sums_of_all_time(charges, attempts) == found
+    of_test = charges.filter(mode="test")
+    assert figures.sums_of_all_time(of_test, attempts) == figures.sums(of_test, attempts)

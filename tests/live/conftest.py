@@ -45,6 +45,8 @@ class Service:
         self.environment |= environment
         self.arguments = self.environment.pop("NBP_SERVE_ARGUMENTS", "").split()
         self.process: subprocess.Popen[bytes] | None = None
+        # Of the key that examples are run with.
+        self.mode = "test"
 
     @property
     def base_url(self) -> str:
@@ -143,7 +145,7 @@ def example_environment(running: Service, folder: Path) -> dict[str, str]:
         "HOME": str(folder),
         "no_proxy": "*",
         "NBP_BASE_URL": running.base_url,
-        "NBP_API_KEY": running.note["test_key"],
+        "NBP_API_KEY": running.note[f"{running.mode}_key"],
     }
 
 

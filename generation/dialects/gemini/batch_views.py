@@ -17,10 +17,13 @@ from generation.batches import Item, Line, Summary
 from generation.contract import Refusal, invalid
 from generation.dialects import admission, batch_results, coroutines, door, own_images, refusals, streams, strict_json
 from generation.dialects.coroutines import view
-from generation.dialects.fields import Fields
+from generation.dialects.fields import Fields, storable
 from generation.dialects.gemini import base, casing, content_views, errors, file_views, translate
 
 _DOOR = "gemini"
+# Their results come all at once, with every look.
+_MAX_INLINE = 200
+_MAX_METADATA = 4000
 _TYPE = "type.googleapis.com/google.ai.generativelanguage.v1beta"
 _STATES = {
     "validating": "PENDING",
@@ -33,18 +36,19 @@ _STATES = {
     "failed": "FAILED",
 }
 # google.rpc.Code (https://github.com/googleapis/googleapis/blob/master/google/rpc/code.proto).
-_CANCELLED, _DEADLINE_EXCEEDED = 1, 4
+_CANCELLED, _DEADLINE_EXCEEDED, _INTERNAL = 1, 4, 13
 
 
 def _created(request: HttpRequest, name: str) -> HttpResponseBase:
     requester = base.requester_of(request, "generate")
-    body = base.body_of(request)
-    batch = Fields(body).object("batch")
+    digest = hashlib.sha256(request.body).hexdigest()
+    storable(name, "model")
+    batch = Fields(base.body_of(request)).object("batch")
     batch.only("displayName", "inputConfig", "priority", "model")
     source = batch.object("inputConfig")
     source.only("requests", "fileName")
     file = uploads.found(requester, _file_name(source)) if "fileName" in source else None
-    said = json.dumps([_DOOR, name, body, file.sha256 if file else ""])
+    said = json.dumps([_DOOR, name, digest, file.sha256 if file else ""])
     order = batches.Order(
         _DOOR,
         name[:120],
@@ -55,6 +59,10 @@ def _created(request: HttpRequest, name: str) -> HttpResponseBase:
     )
     given = _lines_of(requester, file.name) if file else source.object("requests").objects("requests")
     lines = (_line(request, requester, name, each) for each in given)
+    if not file and len(source.object("requests").list("requests")) > _MAX_INLINE:
+        raise invalid(
+            "batch.inputConfig.requests", f"Send more than {_MAX_INLINE} requests as a file.", "too_many_requests"
+        )
     batch_id = batches.create(requester, order, lines, now=datetime.now(UTC))
     found = batches.find(requester, _DOOR, batch_id)
     if found.faults:
@@ -87,7 +95,9 @@ def _line(request: HttpRequest, requester: Requester, model: str, fields: Fields
     fields.only("key", "request", "metadata")
     if "request" not in fields:
         raise invalid(fields.at("request"), "This is the request.")
-    metadata = dict(fields.object("metadata").data)
+    metadata = storable(dict(fields.object("metadata").data), fields.at("metadata"))
+    if len(json.dumps(metadata)) > _MAX_METADATA:
+        raise invalid(fields.at("metadata"), f"At most {_MAX_METADATA} characters.")
     name, asked = fields.text("key")[:512], fields.object("request")
     own_model = asked.text("model").removeprefix("models/") or model
     kept = {"model": own_model, "metadata": metadata}
@@ -131,7 +141,9 @@ async def retrieved(request: HttpRequest, letters: str) -> HttpResponseBase:
     """GET batches/{letters}: once it has ended, with its results or the name of their file."""
     found = await door.in_thread(_found, request, letters)
     operation, splice = _operation(found), streams.Splice()
-    if found.has_ended:
+    if found.faults:
+        operation["error"] = {"code": _INTERNAL, "message": found.faults[0]["message"]}
+    elif found.has_ended:
         output = await _output(found, splice)
         operation["metadata"]["output"] = output
         operation["response"] = {"@type": f"{_TYPE}.GenerateContentBatchOutput", **output}

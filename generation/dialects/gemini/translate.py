@@ -11,7 +11,7 @@ from typing import Any
 from generation.contract import GenerationRequest, Outcome, OutputOutcome, ReferenceInput, Usage, invalid
 from generation.dialects import conversation, data_urls, google_options
 from generation.dialects.conversation import OwnOutput, Turn
-from generation.dialects.fields import Fields
+from generation.dialects.fields import Fields, storable
 from generation.dialects.signatures import signature_of
 
 _FILE = re.compile(r"^(?:https?://[^/]+(?:/gemini)?/v1(?:beta|alpha)?/)?files/([a-z0-9-]{1,40})$")
@@ -71,7 +71,7 @@ def _labels(fields: Fields) -> dict[str, str]:
     labels = fields.raw("labels") or {}
     if not isinstance(labels, Mapping) or not all(isinstance(each, str) for each in labels.values()):
         raise invalid("labels", "This is an object of texts.")
-    return {str(name)[:80]: value[:500] for name, value in list(labels.items())[:16]}
+    return storable({str(name)[:80]: value[:500] for name, value in list(labels.items())[:16]}, "labels")
 
 
 def turns(fields: Fields) -> list[Turn]:

@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 
 class ErrorCode(NamedTuple):
-    """A code, the HTTP status it comes with ("output" for an output's end, "batch" for a line), and what to do about it."""
+    """A code, what to do about it, and its HTTP status ("output": the end of an output, "batch": a line of one)."""
 
     code: str
     status: str

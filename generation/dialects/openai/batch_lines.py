@@ -12,7 +12,7 @@ from accounts.authentication import Requester
 from generation.batches import Fault, Item, Line, Summary
 from generation.contract import GenerationRequest, Refusal, invalid
 from generation.dialects import batch_results, refusals, streams, strict_json
-from generation.dialects.fields import Fields
+from generation.dialects.fields import Fields, storable
 from generation.dialects.openai import chat, chat_views, errors, image_views, images, response_views, responses
 
 
@@ -79,6 +79,7 @@ def _asked(request: HttpRequest, requester: Requester, endpoint: Endpoint, name:
         asked, options = endpoint.parse(request, requester, body)
         if options.is_streaming:
             raise invalid("stream", "A batch has no streams.", "not_supported")
+        storable(asdict(options), "body")
     except Refusal as refusal:
         return Line(name, refusal=refusal)
     return Line(name, asdict(options), asked)

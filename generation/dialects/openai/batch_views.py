@@ -15,6 +15,7 @@ from generation import batches, uploads
 from generation.batches import Summary
 from generation.contract import Refusal, invalid
 from generation.dialects import admission, batch_results, coroutines, door, strict_json
+from generation.dialects import fields as fields_of
 from generation.dialects.coroutines import view
 from generation.dialects.fields import Fields
 from generation.dialects.openai import base, batch_lines, errors, file_views
@@ -54,13 +55,13 @@ def _metadata(fields: Fields) -> dict[str, str]:
     found = fields.object("metadata")
     if len(list(found)) > 16:
         raise invalid("metadata", "At most 16 entries.")
-    return {name[:64]: found.text(name)[:512] for name in found}
+    return {fields_of.storable(name, "metadata")[:64]: found.text(name)[:512] for name in found}
 
 
 def _listed(request: HttpRequest) -> HttpResponse:
     requester = base.requester_of(request)
     text, after = request.GET.get("limit") or "20", request.GET.get("after", "")
-    if not (text.isascii() and text.isdigit() and 1 <= int(text[:4]) <= 100):
+    if not (text.isascii() and text.isdigit() and len(text) <= 3 and 1 <= int(text) <= 100):
         raise invalid("limit", "This is a whole number from 1 to 100.")
     limit, last = int(text), parse_public_id("batch", after)
     if after and last is None:
