@@ -93,6 +93,7 @@ def test_javascript(kind: str, told: dict[str, str], bought: Callable[[], int]) 
     assert {name: seen[name] for name in ("openai", "genai", "google", "router")} == dict.fromkeys(
         ("openai", "genai", "google", "router"), usual
     )
+    assert 200 not in seen["gateway"].values()
     assert seen["gateway"]["spent"] == 429
-    assert seen["gateway"]["wrong"] == 401
+    assert seen["gateway"]["wrong"] == "GatewayAuthenticationError"
     assert bought() == 0

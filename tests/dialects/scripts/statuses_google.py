@@ -18,8 +18,9 @@ def client_of(key, **headers):
 
 def error_of(key, call, **headers):
     """The class, the status and its word."""
+    client = client_of(key, **headers)
     try:
-        call(client_of(key, **headers))
+        call(client)
     except errors.APIError as error:
         return [type(error).__name__, error.code, error.status]
     return "no error"
@@ -49,7 +50,8 @@ def hurry(client):
 
 
 config = types.GenerateContentConfig(image_config=types.ImageConfig(image_size="4K"))
-big = client_of("full").models.generate_content(model=MODEL, contents="in 4K", config=config)
+full = client_of("full")
+big = full.models.generate_content(model=MODEL, contents="in 4K", config=config)
 seen = {
     "big": len(big.candidates[0].content.parts[-1].inline_data.data) > 20_000,
     "400": error_of("full", lambda client: make(client, "")),
