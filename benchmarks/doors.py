@@ -1,7 +1,7 @@
 """The doors' answers: the memory that large ones take on their way out, and how soon small ones leave.
 
-An answer is timed from the moment that is noted as the end of its generation, which is before the transaction that ends
-it, to the moment its head arrives at the client.
+An answer is timed to the moment its head arrives at the client: on PostgreSQL from the commit that ends its generation,
+as a deferred trigger sees it, and on SQLite from what the row says, which is before that transaction began.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from statistics import median
 from typing import Any
 
 import httpx2
+import psycopg
 
 from accounts.identifiers import parse_public_id
 from benchmarks.installation import Installation, all_good
@@ -24,6 +25,13 @@ from benchmarks.upstream import Upstream
 _IN_FLIGHT = 32
 _LARGE_BYTES, _SMALL_BYTES = 15_000_000, 50_000
 _COUNT = 60
+_NOTE_COMMITS = """
+    CREATE TABLE bench_end (id uuid, at timestamptz);
+    CREATE FUNCTION bench_note() RETURNS trigger LANGUAGE plpgsql AS
+        'BEGIN INSERT INTO bench_end VALUES (NEW.id, clock_timestamp()); RETURN NULL; END';
+    CREATE CONSTRAINT TRIGGER bench_note AFTER UPDATE ON generation_generation DEFERRABLE INITIALLY DEFERRED
+        FOR EACH ROW WHEN (NEW.finished_at IS NOT NULL AND OLD.finished_at IS NULL) EXECUTE FUNCTION bench_note();
+"""
 _MODEL, _PROMPT = "gemini-3-pro-image", "A nano banana {number}"
 # Path, body, and what stands at the beginning of an answer.
 _DOORS: dict[str, tuple[str, str, str]] = {
@@ -75,6 +83,9 @@ def _memory(upstream: Upstream, name: str) -> float:
 def _after_the_end(upstream: Upstream, *, is_embedded: bool) -> dict[str, float]:
     """By door, the median of milliseconds, one request at a time."""
     with Installation(upstream, is_embedded=is_embedded) as service:
+        if not is_embedded:
+            with psycopg.connect(service.environment["DATABASE_URL"]) as connection:
+                connection.execute(_NOTE_COMMITS)
         return {name: _times(service, name) for name in _DOORS}
 
 
@@ -97,7 +108,10 @@ def _finished_at(service: Installation, name: str) -> float:
     assert row_id is not None
     if service.is_embedded:
         return _of_sqlite(service, row_id)
-    found: datetime = service.query(f"SELECT finished_at FROM generation_generation WHERE id = '{row_id}'")
+    with psycopg.connect(service.environment["DATABASE_URL"]) as connection:
+        row = connection.execute("SELECT at FROM bench_end WHERE id = %s", [row_id]).fetchone()
+    assert row is not None
+    found: datetime = row[0]
     return found.timestamp()
 
 
