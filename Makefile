@@ -34,7 +34,7 @@ test-services: .venv/.dev ## The same suite against PostgreSQL and Redis, and a 
 	@$(BIN)/python tests/services.py $(BIN)/python -m pytest -n auto --dist loadfile --no-loadscope-reorder
 
 test-sdks: .venv/.dev ## The vendors' SDKs, installed below var/sdks, against a running service (NBP_SDKS=all: every version)
-	@NBP_SDKS=$${NBP_SDKS:-ends} DATABASE_URL= REDIS_URL= CELERY_BROKER_URL= $(BIN)/python -m pytest -n auto --dist loadfile tests/dialects
+	@NBP_SDKS=$${NBP_SDKS:-ends} DATABASE_URL= REDIS_URL= CELERY_BROKER_URL= $(BIN)/python -m pytest -n auto --dist loadfile -m slow tests/dialects
 
 soak: .venv/.dev ## 10,000 seeds of the simulator, or SEEDS=... from FIRST=... on (a twentieth where DATABASE_URL is PostgreSQL)
 	@SIMULATOR_SEEDS=$${SEEDS:-10000} SIMULATOR_FIRST=$${FIRST:-0} REDIS_URL= CELERY_BROKER_URL= $(BIN)/python -m pytest -n auto \
