@@ -19,7 +19,7 @@ from django.db.models import Q
 from accounts.authentication import Requester
 from accounts.row_writes import insert_each
 from accounts.transactions import write_transaction
-from generation import media, presence
+from generation import media, submission
 from generation.batches import canonical
 from generation.contract import GenerationRequest, Refusal
 from generation.models import Batch, BatchItem
@@ -116,12 +116,7 @@ def _same(row: Batch, order: Order) -> Batch:
     """The batch under an order's idempotency key, if it is the same order."""
     if row.request_sha256 == order.request_sha256:
         return row
-    raise Refusal(
-        "unprocessable",
-        "idempotency_key_reused",
-        "This Idempotency-Key was used for a different request.",
-        param="Idempotency-Key",
-    )
+    raise submission.key_reused()
 
 
 def _begun(requester: Requester, order: Order, now: datetime) -> tuple[Batch, bool]:
@@ -131,9 +126,7 @@ def _begun(requester: Requester, order: Order, now: datetime) -> tuple[Batch, bo
     if own.filter(ended_at=None).count() >= MAX_OPEN:
         message = f"An account has at most {MAX_OPEN} batches that have not ended."
         raise Refusal("rate_limit", "too_many_batches", message, retry_after_seconds=60)
-    if presence.has_left():
-        # It will ask again, and find nothing to join.
-        raise Refusal("unavailable", "client_left", "The client left before its batch was taken in.")
+    submission.check_presence()
     batch = Batch(
         account=requester.account,
         api_key=requester.api_key,

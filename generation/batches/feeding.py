@@ -45,25 +45,25 @@ State = BatchItem.State
 Status: TypeAlias = Batch.Status
 
 
-def advance(*, now: datetime) -> bool:
-    """Bring every open batch forward. True if something was accepted."""
+def advance(*, now: datetime) -> None:
+    """Bring every open batch forward."""
     open_batches = Batch.objects.filter(Q(try_at=None) | Q(try_at__lte=Now()), ended_at=None).order_by("pk")
-    return sum(_advance_apart(batch, now) for batch in open_batches) > 0
+    for batch in open_batches:
+        _advance_apart(batch, now)
 
 
-def _advance_apart(batch: Batch, now: datetime) -> bool:
+def _advance_apart(batch: Batch, now: datetime) -> None:
     """What goes wrong with one batch does not keep the others waiting."""
     try:
-        return _STEPS[Status(batch.status)](batch, now)
+        _STEPS[Status(batch.status)](batch, now)
     except Exception:
         logger.exception("batch %s could not be brought forward", batch.public_id)
-        return False
 
 
-def _still_reading(batch: Batch, now: datetime) -> bool:
+def _still_reading(batch: Batch, now: datetime) -> None:
     """A process that stopped while it read the requests has left nothing that may be made."""
     if batch.created_at >= now - _READ_WITHIN:
-        return False
+        return
     message = "The service stopped while it read the requests. Send the batch again."
     fault = {"line": None, "code": "internal_error", "message": message, "param": None}
     rows = Batch.objects.filter(pk=batch.pk, status=Status.VALIDATING)
@@ -73,15 +73,14 @@ def _still_reading(batch: Batch, now: datetime) -> bool:
             BatchItem.objects.filter(batch=batch).delete()
     if is_mine:
         media.remove(storage_name(batch.pk))
-    return False
 
 
-def _make(batch: Batch, now: datetime) -> bool:
+def _make(batch: Batch, now: datetime) -> None:
     """Accept what there is room for, for a moment, or end."""
     if batch.expires_at <= now:
         with write_transaction():
             Batch.objects.filter(pk=batch.pk, status=Status.IN_PROGRESS).update(status=Status.EXPIRING)
-        return False
+        return
     count, began = 0, time.monotonic()
     while time.monotonic() - began < _VISIT_SECONDS and count < _AT_ONCE:
         item = _claim(batch)
@@ -90,14 +89,11 @@ def _make(batch: Batch, now: datetime) -> bool:
         count += 1
         if not _accept(item):
             break
-    else:
-        return True
     if not count:
         _end_if_over(batch, Status.COMPLETED, now)
-    return count > 0
 
 
-def _give_up(batch: Batch, now: datetime) -> bool:
+def _give_up(batch: Batch, now: datetime) -> None:
     """What has not begun is left, what runs is cancelled as far as it can be, and then it ends."""
     for item in _free(batch).filter(try_at__isnull=False).select_related("batch"):
         # It may have been accepted by somebody who stopped before it was noted.
@@ -110,7 +106,6 @@ def _give_up(batch: Batch, now: datetime) -> bool:
     for pk in _running(batch).values_list("generation_id", flat=True)[:_AT_ONCE]:
         submission.cancel(requester, public_id("gen", pk), now=now)
     _end_if_over(batch, Status.CANCELED if batch.status == Status.CANCELING else Status.EXPIRED, now)
-    return False
 
 
 _STEPS = {

@@ -11,9 +11,9 @@ from typing import Any
 from django.http import HttpResponseBase
 
 from accounts.identifiers import parse_public_id, public_id
-from generation import batches
+from generation import batches, queries
 from generation.batches import Item
-from generation.dialects import door, streams
+from generation.dialects import door, refusals, streams
 
 _AT_ONCE = 20
 # How a door writes what came of a request; images go into the splice.
@@ -38,6 +38,17 @@ async def each(batch_id: uuid.UUID) -> AsyncIterator[Item]:
         for item in some:
             yield item
         after = some[-1].index
+
+
+async def whole_reading(item: Item) -> queries.Reading:
+    """The generation that a request became, its images all there; else the refusal that says why not."""
+    if item.refusal is not None:
+        raise item.refusal
+    assert item.reading is not None
+    if not item.reading.outcome.is_finished:
+        raise refusals.still_running(item.reading.generation_id)
+    await streams.check(item.reading.files.values())
+    return item.reading
 
 
 async def lines(batch_id: uuid.UUID, render: Render, wanted: Wanted) -> AsyncIterator[bytes]:

@@ -8,7 +8,7 @@ from django.db.models import Q
 from generation.contract import SIZES
 
 # Lanes that have prices of their own.
-LANES = [("standard", "standard")]
+PRICE_LANES = [("standard", "standard")]
 
 
 class ImageModel(models.Model):
@@ -66,7 +66,7 @@ class Price(models.Model):
 
     image_model = models.ForeignKey(ImageModel, on_delete=models.PROTECT, related_name="prices")
     image_size = models.CharField(max_length=2, choices=[(size, size) for size in SIZES])
-    lane = models.CharField(max_length=8, choices=LANES, default="standard")
+    lane = models.CharField(max_length=8, choices=PRICE_LANES, default="standard")
     valid_from = models.DateTimeField()
     image_micros = models.BigIntegerField()
     reference_micros = models.BigIntegerField(default=0)
@@ -98,7 +98,7 @@ class Cost(models.Model):
 
     channel_kind = models.CharField(max_length=20)
     image_model = models.ForeignKey(ImageModel, on_delete=models.PROTECT, related_name="costs")
-    lane = models.CharField(max_length=8, choices=LANES, default="standard")
+    lane = models.CharField(max_length=8, choices=PRICE_LANES, default="standard")
     valid_from = models.DateTimeField()
     input_micros_per_million_tokens = models.BigIntegerField(default=0)
     text_output_micros_per_million_tokens = models.BigIntegerField(default=0)

@@ -84,7 +84,7 @@ def accept(
     generation = _generation(requester, request, settled, request_hash, now, lane)
     if joining is not None:
         generation.is_joinable, generation.connected_until = True, presence.connected_until()
-    _check_presence()
+    check_presence()
     files = _store(generation, prepared)
     saved = _save(saving.Draft(requester, generation, files, idempotency_key))
     if isinstance(saved, saving.Repeated):
@@ -101,7 +101,7 @@ def _check_account(requester: Requester) -> None:
         raise Refusal("forbidden", "account_suspended", "This account is suspended. Ask the operator of this service.")
 
 
-def _check_presence() -> None:
+def check_presence() -> None:
     """A client that has left will ask again, and finds nothing to join."""
     if presence.has_left():
         raise Refusal("unavailable", "client_left", "The client left before its request was accepted.")
@@ -166,13 +166,18 @@ def _replayed(requester: Requester, key: str, request_hash: str, now: datetime) 
         rows.filter(created_at__lt=since).delete()
         return None
     if row.request_sha256 != request_hash:
-        raise Refusal(
-            "unprocessable",
-            "idempotency_key_reused",
-            "This Idempotency-Key was used for a different request.",
-            param="Idempotency-Key",
-        )
+        raise key_reused()
     return row.generation_id
+
+
+def key_reused() -> Refusal:
+    """What an idempotency key gets that comes with another request than before."""
+    return Refusal(
+        "unprocessable",
+        "idempotency_key_reused",
+        "This Idempotency-Key was used for a different request.",
+        param="Idempotency-Key",
+    )
 
 
 def _check_channel(requester: Requester, image_model: str) -> None:

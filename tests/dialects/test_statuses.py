@@ -62,7 +62,7 @@ def test_openai(sdk: str, told: dict[str, str], bought: Callable[[], int]) -> No
         "429 files": ["RateLimitError", 429, "rate_limit_exceeded"],
         "404 batch": ["NotFoundError", 404, "batch_not_found"],
     }
-    assert bought() <= 2, "the big one, and the one whose idempotency key was used again"
+    assert 1 <= bought() <= 2, "the big one, and the one whose idempotency key was used again"
 
 
 @pytest.mark.parametrize("sdk", sdks.python_sdks("google-genai"))
@@ -82,7 +82,7 @@ def test_google_genai(sdk: str, told: dict[str, str], bought: Callable[[], int])
         "503": ["ServerError", 503, "UNAVAILABLE"],
         "404 batch": ["ClientError", 404, "NOT_FOUND"],
     }
-    assert bought() <= 2
+    assert 1 <= bought() <= 2
 
 
 @pytest.mark.parametrize("kind", sdks.javascript_sets())

@@ -15,7 +15,7 @@ from accounts.authentication import Requester
 from generation import batches, uploads
 from generation.batches import Item, Line, Summary
 from generation.contract import Refusal, invalid
-from generation.dialects import admission, batch_results, coroutines, door, own_images, refusals, streams, strict_json
+from generation.dialects import admission, batch_results, coroutines, door, own_images, streams, strict_json
 from generation.dialects.coroutines import view
 from generation.dialects.fields import Fields, storable
 from generation.dialects.gemini import base, casing, content_views, errors, file_views, translate
@@ -35,8 +35,6 @@ _STATES = {
     "expired": "EXPIRED",
     "failed": "FAILED",
 }
-# google.rpc.Code (https://github.com/googleapis/googleapis/blob/master/google/rpc/code.proto).
-_CANCELLED, _DEADLINE_EXCEEDED, _INTERNAL = 1, 4, 13
 
 
 def _created(request: HttpRequest, name: str) -> HttpResponseBase:
@@ -142,7 +140,7 @@ async def retrieved(request: HttpRequest, letters: str) -> HttpResponseBase:
     found = await door.in_thread(_found, request, letters)
     operation, splice = _operation(found), streams.Splice()
     if found.faults:
-        operation["error"] = {"code": _INTERNAL, "message": found.faults[0]["message"]}
+        operation["error"] = {"code": errors.NUMBERS["INTERNAL"], "message": found.faults[0]["message"]}
     elif found.has_ended:
         output = await _output(found, splice)
         operation["metadata"]["output"] = output
@@ -169,17 +167,12 @@ async def _in_file(batch: Summary, item: Item, splice: streams.Splice) -> dict[s
 async def _result(batch: Summary, item: Item, splice: streams.Splice) -> dict[str, Any]:
     """What came of a request: a response, or an error."""
     if item.reading is None and item.refusal is None:
-        code = _DEADLINE_EXCEEDED if batch.status == "expired" else _CANCELLED
+        code = errors.NUMBERS["DEADLINE_EXCEEDED" if batch.status == "expired" else "CANCELLED"]
         return {"error": {"code": code, "message": "The batch ended before this request was begun."}}
     try:
-        if item.refusal is not None:
-            raise item.refusal
-        assert item.reading is not None
-        if not item.reading.outcome.is_finished:
-            raise refusals.still_running(item.reading.generation_id)
-        await streams.check(item.reading.files.values())
+        reading = await batch_results.whole_reading(item)
         options = translate.Options(item.options["model"])
-        return {"response": content_views.answer_of(item.reading, options, splice)}
+        return {"response": content_views.answer_of(reading, options, splice)}
     except Refusal as refusal:
         return {"error": errors.status(refusal)}
 

@@ -28,7 +28,7 @@ _WORDS = {
     504: "DEADLINE_EXCEEDED",
 }
 # google.rpc.Code (https://github.com/googleapis/googleapis/blob/master/google/rpc/code.proto).
-_NUMBERS = {
+NUMBERS = {
     "CANCELLED": 1,
     "INVALID_ARGUMENT": 3,
     "DEADLINE_EXCEEDED": 4,
@@ -75,7 +75,7 @@ def status(refusal: Refusal) -> dict[str, Any]:
     """The error as a google.rpc.Status, which stands for a request of a batch. Without details: Google's SDK for Python
     takes them for texts, and fails on anything else."""
     error = body(refusal)["error"]
-    return {"code": _NUMBERS[error["status"]], "message": f"{error['message']} ({refusal.code})"}
+    return {"code": NUMBERS[error["status"]], "message": f"{error['message']} ({refusal.code})"}
 
 
 def _status(refusal: Refusal) -> int:

@@ -11,7 +11,7 @@ from django.http import HttpRequest
 from accounts.authentication import Requester
 from generation.batches import Fault, Item, Line, Summary
 from generation.contract import GenerationRequest, Refusal, invalid
-from generation.dialects import batch_results, refusals, streams, strict_json
+from generation.dialects import batch_results, streams, strict_json
 from generation.dialects.fields import Fields, storable
 from generation.dialects.openai import chat, chat_views, errors, image_views, images, response_views, responses
 
@@ -109,13 +109,8 @@ async def result(request: HttpRequest, batch: Summary, item: Item, splice: strea
 
 
 async def _body(request: HttpRequest, endpoint: Endpoint, item: Item, splice: streams.Splice) -> Any:
-    if item.refusal is not None:
-        raise item.refusal
-    assert item.reading is not None
-    if not item.reading.outcome.is_finished:
-        raise refusals.still_running(item.reading.generation_id)
-    await streams.check(item.reading.files.values())
-    return await endpoint.body(request, item.reading, endpoint.options(**item.options), splice)
+    reading = await batch_results.whole_reading(item)
+    return await endpoint.body(request, reading, endpoint.options(**item.options), splice)
 
 
 def _never_begun(batch: Summary) -> dict[str, str]:

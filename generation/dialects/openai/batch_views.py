@@ -15,9 +15,8 @@ from generation import batches, uploads
 from generation.batches import Summary
 from generation.contract import Refusal, invalid
 from generation.dialects import admission, batch_results, coroutines, door, strict_json
-from generation.dialects import fields as fields_of
 from generation.dialects.coroutines import view
-from generation.dialects.fields import Fields
+from generation.dialects.fields import Fields, storable
 from generation.dialects.openai import base, batch_lines, errors, file_views
 
 _DOOR = "openai"
@@ -55,7 +54,7 @@ def _metadata(fields: Fields) -> dict[str, str]:
     found = fields.object("metadata")
     if len(list(found)) > 16:
         raise invalid("metadata", "At most 16 entries.")
-    return {fields_of.storable(name, "metadata")[:64]: found.text(name)[:512] for name in found}
+    return {storable(name, "metadata")[:64]: found.text(name)[:512] for name in found}
 
 
 def _listed(request: HttpRequest) -> HttpResponse:
