@@ -17,11 +17,11 @@ from django.utils import timezone
 from django.utils.safestring import SafeString
 
 from accounts import registration
-from accounts.admin.form_pages import form_page
 from accounts.admin.money_forms import DEEDS, perform
 from accounts.identifiers import parse_public_id, public_id
 from accounts.ledger.admin.amounts import dollars
 from accounts.ledger.admin.columns import ReadOnlyInline, RowAdmin, RowInline, link, usd, when
+from accounts.ledger.admin.form_pages import form_page
 from accounts.ledger.models import Entry, Wallet
 from accounts.models import Account, ApiKey, Membership, User
 

@@ -4,9 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from datetime import timedelta
 
 from django.db import connection
+from django.db.models import Q, Sum
 
+from accounts.ledger.limits import month_of
+from accounts.ledger.models import Hold, SpendingPeriod
 from accounts.ledger.triggers import GUARDS
 
 
@@ -116,6 +120,18 @@ def budgets_equal_their_holds() -> Iterator[str]:
             yield f"budget period {period} says {amounts[:2]} but its holds say {amounts[2:]}"
 
 
+def spending_equals_holds() -> Iterator[str]:
+    """A limited wallet's month is the sum of the holds that were made in it."""
+    for period in SpendingPeriod.objects.exclude(wallet__monthly_limit_micros=None).select_related("wallet"):
+        until = month_of(period.starts_at + timedelta(days=32))
+        sums = Hold.objects.filter(
+            wallet_id=period.wallet_id, created_at__gte=period.starts_at, created_at__lt=until
+        ).aggregate(reserved=Sum("authorized_micros", filter=Q(state="open")), spent=Sum("captured_micros"))
+        counted, held = (period.reserved_micros, period.spent_micros), (sums["reserved"] or 0, sums["spent"] or 0)
+        if counted != held:
+            yield f"spending period {period.pk} says {counted} but its holds say {held}"
+
+
 def triggers_exist() -> Iterator[str]:
     """I20: every trigger of the ledger is in the database."""
     for name in GUARDS.missing(connection):
@@ -130,6 +146,7 @@ CHECKS: dict[str, Callable[[], Iterator[str]]] = {
     "I7: a balance equals what is left in its lots": lots_equal_balances,
     "I8: a lot equals its grant minus its uses": lots_equal_their_uses,
     "a key's budget equals its holds": budgets_equal_their_holds,
+    "a wallet's spending equals its holds": spending_equals_holds,
     "I20: the ledger's triggers exist": triggers_exist,
 }
 

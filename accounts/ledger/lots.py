@@ -34,11 +34,22 @@ _usable = CompiledSelect(
 )
 
 
-def use(entries: Sequence[Entry]) -> None:
-    """Use up lots for exactly the amounts of entries that take money out. Their wallets are already locked."""
+def in_order(wallet_id: int) -> list[Lot]:
+    """A wallet's lots that have something left, in the order in which they are used up."""
+    return _usable([wallet_id])
+
+
+def use(entries: Sequence[Entry], *, first: Sequence[Lot] = ()) -> None:
+    """Use up lots for exactly the amounts of entries that take money out. Their wallets are already locked.
+
+    Lots named in `first` are used up before the others.
+    """
     usable = defaultdict(list)
     for row in _usable(list({entry.wallet_id for entry in entries})):
         usable[row.wallet_id].append(row)
+    preferred = {lot.pk for lot in first}
+    for rows in usable.values():
+        rows.sort(key=lambda row: row.pk not in preferred)
     uses = [use for entry in entries for use in _used(entry, usable[entry.wallet_id])]
     touched = {use.lot.pk: use.lot for use in uses}
     update_each(Lot, [(pk, {"remaining_micros": lot.remaining_micros}) for pk, lot in sorted(touched.items())])

@@ -28,6 +28,9 @@ class Wallet(models.Model):
     debt_micros = models.BigIntegerField(default=0)
     head_sequence = models.BigIntegerField(default=0)
     status = models.CharField(max_length=6, choices=Status, default=Status.ACTIVE)
+    monthly_limit_micros = models.BigIntegerField(null=True, blank=True, help_text="Empty = no limit.")
+    low_balance_micros = models.BigIntegerField(null=True, blank=True, help_text="Tell the owners below this.")
+    is_low_told = models.BooleanField(default=False, db_default=False, editable=False)
     created_at = models.DateTimeField(auto_now_add=True)
 
     class Meta:
@@ -67,6 +70,26 @@ class BudgetPeriod(models.Model):
 
     def __str__(self) -> str:
         return f"budget of {self.api_key_id} from {self.starts_at:%Y-%m-%d}"
+
+
+class SpendingPeriod(models.Model):
+    """What a wallet with a spending limit reserved and spent in a month. The limit itself is the wallet's."""
+
+    wallet = models.ForeignKey(Wallet, on_delete=models.PROTECT, related_name="spending_periods")
+    starts_at = models.DateTimeField()
+    reserved_micros = models.BigIntegerField(default=0)
+    spent_micros = models.BigIntegerField(default=0)
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(fields=["wallet", "starts_at"], name="spending_period_once"),
+            models.CheckConstraint(
+                condition=Q(reserved_micros__gte=0) & Q(spent_micros__gte=0), name="spending_positive"
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return f"spending of {self.wallet_id} from {self.starts_at:%Y-%m-%d}"
 
 
 class Hold(models.Model):
@@ -124,7 +147,7 @@ class Entry(models.Model):
 
     wallet = models.ForeignKey(Wallet, on_delete=models.PROTECT, related_name="entries")
     sequence = models.BigIntegerField()
-    kind = models.CharField(max_length=12, choices=[(kind, kind) for kind in KINDS])
+    kind = models.CharField(max_length=16, choices=[(kind, kind) for kind in KINDS])
     source = models.CharField(max_length=12)
     destination = models.CharField(max_length=12)
     amount_micros = models.BigIntegerField()
@@ -188,7 +211,12 @@ class Lot(models.Model):
                 fields=["wallet", "priority", "expires_at", "id"],
                 condition=Q(remaining_micros__gt=0),
                 name="lot_usable",
-            )
+            ),
+            models.Index(
+                fields=["expires_at"],
+                condition=Q(remaining_micros__gt=0, expires_at__isnull=False),
+                name="lot_expiring",
+            ),
         ]
         constraints = [
             models.CheckConstraint(condition=Q(granted_micros__gt=0), name="lot_granted"),

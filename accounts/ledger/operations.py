@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from accounts.compiled import CompiledSelect
-from accounts.ledger import budgets, lots
-from accounts.ledger.models import Entry, Hold, Wallet
+from accounts.ledger import budgets, limits, lots
+from accounts.ledger.models import Entry, Hold, Lot, Wallet
 from accounts.ledger.postings import KINDS, LOT_MAKERS, LOT_USERS, delta
 from accounts.models import Account, ApiKey
 from accounts.row_writes import insert_each, update_each
@@ -33,7 +33,11 @@ _locked_holds = CompiledSelect(
 
 
 class InsufficientFunds(Exception):
-    """The wallet does not have that much available, or takes no new holds."""
+    """The wallet does not have that much available."""
+
+
+class WalletNotActive(InsufficientFunds):
+    """The wallet is frozen or closed: it may have money, and takes no new holds."""
 
 
 class HoldNotOpen(Exception):
@@ -113,7 +117,7 @@ def hold(
 ) -> None:
     """Set money aside for outputs, all or none. `amounts`: output id -> micro-dollars above zero.
 
-    Raises InsufficientFunds, or budgets.BudgetExceeded if the key's budget does not allow it.
+    Raises InsufficientFunds, budgets.BudgetExceeded, or limits.SpendingLimitExceeded.
     """
     batch = HoldBatch([(account_id, mode)])
     batch.add(account_id=account_id, mode=mode, amounts=amounts, api_key=api_key, now=now)
@@ -128,9 +132,7 @@ class HoldBatch:
         require_transaction()
         accounts, modes = {each[0] for each in wallets}, {each[1] for each in wallets}
         self._wallets = {(row.account_id, row.mode): row for row in _locked_of(list(accounts), list(modes))}
-        self._spendable = {
-            row.pk: row.available_micros if row.status == "active" else 0 for row in self._wallets.values()
-        }
+        self._spendable = {row.pk: row.available_micros for row in self._wallets.values()}
         self._holds: list[Hold] = []
 
     def add(
@@ -144,12 +146,17 @@ class HoldBatch:
     ) -> None:
         """Set money aside for the outputs of one request, all or none; `amounts`: output id -> micro-dollars above 0.
 
-        Raises InsufficientFunds or budgets.BudgetExceeded; then the others can go on.
+        Raises InsufficientFunds, budgets.BudgetExceeded or limits.SpendingLimitExceeded; the others can go on.
         """
         wallet, total_micros = self._wallets[account_id, mode], sum(amounts.values())
+        if total_micros and wallet.status != Wallet.Status.ACTIVE:
+            raise WalletNotActive
         if self._spendable[wallet.pk] < total_micros:
             raise InsufficientFunds
+        limits.check(wallet, total_micros, now=now)
         period = budgets.reserve(api_key, total_micros, now=now) if api_key and total_micros else None
+        if total_micros:
+            limits.reserve(wallet, total_micros, now=now)
         self._spendable[wallet.pk] -= total_micros
         for output_id, amount in amounts.items():
             self._holds.append(
@@ -196,7 +203,9 @@ def settle(captured: Mapping[uuid.UUID, int], *, now: datetime) -> dict[uuid.UUI
     postings: dict[int, list[Posting]] = defaultdict(list)
     for row in rows:
         postings[row.wallet_id].extend(_postings_of(row, captured[row.output_id]))
-    entries = _post(_locked(list(postings)), postings, now=now)
+    wallets = _locked(list(postings))
+    entries = _post(wallets, postings, now=now)
+    limits.settle(wallets, rows, captured)
     budgets.settle({row.budget_period_id: _spent(rows, captured, row.budget_period_id) for row in rows})
     lots.use([entry for entry in entries if entry.kind == "capture"])
     outputs = {row.pk: row.output_id for row in rows}
@@ -227,10 +236,25 @@ def _spent(rows: Sequence[Hold], captured: Mapping[uuid.UUID, int], period_id: i
     return sum(row.authorized_micros for row in own), sum(captured[row.output_id] for row in own)
 
 
+def locked_wallet(wallet_id: int) -> Wallet:
+    """A wallet as it is now, locked until the transaction ends."""
+    require_transaction()
+    return _locked([wallet_id])[0]
+
+
 def move(
-    *, wallet: Wallet, posting: Posting, now: datetime, lot_kind: str = "paid", expires_at: datetime | None = None
+    *,
+    wallet: Wallet,
+    posting: Posting,
+    now: datetime,
+    lot_kind: str = "paid",
+    expires_at: datetime | None = None,
+    lots_first: Sequence[Lot] = (),
 ) -> Entry:
-    """Credit or debit a wallet outside any hold, with its lot. A repeated idempotency key is the same movement."""
+    """Credit or debit a wallet outside any hold, with its lot. A repeated idempotency key is the same movement.
+
+    Money that leaves is taken out of `lots_first` before other lots.
+    """
     require_transaction()
     known = Entry.objects.filter(idempotency_key=posting.idempotency_key).first()
     if known is not None:
@@ -239,5 +263,5 @@ def move(
     if posting.kind in LOT_MAKERS:
         lots.make(entry, kind=lot_kind, expires_at=expires_at)
     if posting.kind in LOT_USERS:
-        lots.use([entry])
+        lots.use([entry], first=lots_first)
     return entry

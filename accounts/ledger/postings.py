@@ -17,11 +17,13 @@ class Sides(NamedTuple):
 KINDS: dict[str, Sides] = {
     "top_up": Sides("stripe", "available"),
     "grant": Sides("promotion", "available"),
+    "revoke": Sides("available", "promotion"),
     "hold": Sides("available", "held"),
     "capture": Sides("held", "revenue"),
     "release": Sides("held", "available"),
     "refund": Sides("available", "stripe"),
     "refund_debt": Sides("debt", "stripe"),
+    "refund_failed": Sides("stripe", "available"),
     "dispute": Sides("available", "dispute"),
     "dispute_debt": Sides("debt", "dispute"),
     "reinstate": Sides("dispute", "available"),
@@ -34,8 +36,8 @@ KINDS: dict[str, Sides] = {
 }
 HOLD_KINDS = ("hold", "capture", "release")
 # Money that comes in makes one lot; money that leaves uses lots up. Holds and releases touch none.
-LOT_MAKERS = ("top_up", "grant", "reinstate", "goodwill", "adjust_up")
-LOT_USERS = ("capture", "refund", "dispute", "repay", "expire", "adjust_down")
+LOT_MAKERS = ("top_up", "grant", "refund_failed", "reinstate", "goodwill", "adjust_up")
+LOT_USERS = ("capture", "revoke", "refund", "dispute", "repay", "expire", "adjust_down")
 
 
 class Delta(NamedTuple):

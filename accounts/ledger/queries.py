@@ -23,6 +23,17 @@ def statement(account_id: uuid.UUID, mode: str) -> QuerySet[Entry]:
     return rows.select_related("hold").order_by("-sequence")
 
 
+def first_sequence_since(account_id: uuid.UUID, mode: str, moment: datetime) -> int:
+    """The number of the wallet's first entry at or after a moment; entries are written in the order of time."""
+    rows = Entry.objects.filter(wallet_id=wallet_of(account_id, mode).pk)
+    low, high = 1, (rows.order_by("-sequence").values_list("sequence", flat=True).first() or 0) + 1
+    while low < high:
+        middle = (low + high) // 2
+        created_at = rows.values_list("created_at", flat=True).get(sequence=middle)
+        low, high = (low, middle) if created_at >= moment else (middle + 1, high)
+    return low
+
+
 def budget_of(api_key: ApiKey, *, now: datetime) -> BudgetPeriod | None:
     """The key's running budget period, or None if it has no budget or has not used it yet."""
     if api_key.budget_micros is None:

@@ -14,6 +14,7 @@ from accounts.authentication import Requester
 from accounts.group_commit import GroupCommit
 from accounts.ledger import operations
 from accounts.ledger.budgets import BudgetExceeded
+from accounts.ledger.limits import SpendingLimitExceeded
 from accounts.money import usd
 from accounts.row_writes import insert_each
 from accounts.transactions import repeatable, write_transaction
@@ -117,6 +118,12 @@ class _Batch:
         except BudgetExceeded:
             message = "This API key's budget does not cover this request."
             raise Refusal("payment", "budget_exceeded", message) from None
+        except SpendingLimitExceeded:
+            message = "This account's spending limit for the month does not cover this request."
+            raise Refusal("payment", "spending_limit_exceeded", message) from None
+        except operations.WalletNotActive:
+            message = f"The {generation.mode} wallet of this account is frozen. Ask the operator of this service."
+            raise Refusal("payment", "wallet_frozen", message) from None
         except operations.InsufficientFunds:
             raise insufficient(draft.requester, amount * generation.n) from None
 

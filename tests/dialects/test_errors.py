@@ -5,12 +5,15 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
 from django.conf import settings as django_settings
 from django.test import Client, override_settings
 
+from accounts.ledger import adjustments
+from accounts.ledger.models import Wallet
 from accounts.models import Account
 from generation.channels.models import Channel
 from generation.dialects.ai_gateway import urls as gateway_urls
@@ -97,6 +100,8 @@ def _expect(door: str, response: Any, status: int, code: str) -> None:
 OPENAI = {
     "api_key_missing": "invalid_api_key",
     "insufficient_credit": "insufficient_quota",
+    "wallet_frozen": "insufficient_quota",
+    "spending_limit_exceeded": "insufficient_quota",
     "budget_exceeded": "insufficient_quota",
 }
 every_door = pytest.mark.parametrize("door", DOORS)
@@ -113,6 +118,11 @@ def test_no_money_and_no_budget_are_402(ask: Ask, door: str, alice: Any, bob: An
     _expect(door, ask(door, bob), 402, "insufficient_credit")
     limited(alice, budget_micros=1)
     _expect(door, ask(door, alice), 402, "budget_exceeded")
+    limited(alice, budget_micros=None)
+    adjustments.set_spending_limit(account=alice.account, mode="test", limit_micros=1, now=datetime.now(UTC))
+    _expect(door, ask(door, alice), 402, "spending_limit_exceeded")
+    Wallet.objects.filter(account=alice.account).update(status="frozen")
+    _expect(door, ask(door, alice), 402, "wallet_frozen")
     assert Generation.objects.count() == 0
 
 

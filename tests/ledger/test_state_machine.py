@@ -26,7 +26,7 @@ from hypothesis.stateful import (
 )
 
 from accounts import keys
-from accounts.ledger import adjustments, audit, budgets, lots, operations
+from accounts.ledger import adjustments, audit, budgets, expiry, limits, lots, operations
 from accounts.ledger.models import BudgetPeriod, Entry, Hold, Lot, Wallet
 from accounts.models import Account, ApiKey
 from accounts.transactions import write_transaction
@@ -35,6 +35,7 @@ from tests.simulator import database
 NOW = datetime(2026, 11, 20, 12, tzinfo=UTC)
 WALLETS = (("ann", "live"), ("ann", "test"), ("ben", "test"))
 AMOUNTS = st.integers(1, 200_000) | st.integers(1, 1_000_000)
+REFUSALS = (operations.InsufficientFunds, budgets.BudgetExceeded, limits.SpendingLimitExceeded)
 WHOSE = st.sampled_from(range(len(WALLETS)))
 RARELY = st.sampled_from((False, False, False, False, True))
 
@@ -63,6 +64,8 @@ class ModelWallet:
     reserved: int = 0
     spent: int = 0
     has_period: bool = False
+    month_limit: int | None = None
+    month_used: int = 0
 
     def credit(self, amount: int, priority: int, expires_at: datetime | None, number: int) -> None:
         self.available += amount
@@ -77,8 +80,12 @@ class ModelWallet:
         assert not amount
 
     def refusal(self, amount: int) -> type[Exception] | None:
-        if self.is_frozen or amount > self.available:
+        if self.is_frozen:
+            return operations.WalletNotActive
+        if amount > self.available:
             return operations.InsufficientFunds
+        if self.month_limit is not None and self.month_used + amount > self.month_limit:
+            return limits.SpendingLimitExceeded
         if self.limit is not None and self.reserved + self.spent + amount > self.limit:
             return budgets.BudgetExceeded
         return None
@@ -199,7 +206,7 @@ class LedgerMachine(RuleBasedStateMachine):
         """Holds of one request: all or none."""
         asked = {uuid.uuid4(): amount for amount in amounts}
         refusal = self.model[whose].refusal(sum(amounts))
-        with suppress(Crash, operations.InsufficientFunds, budgets.BudgetExceeded), write_transaction():
+        with suppress(Crash, *REFUSALS), write_transaction():
             try:
                 operations.hold(
                     account_id=self.accounts[whose].pk,
@@ -222,6 +229,7 @@ class LedgerMachine(RuleBasedStateMachine):
         model, total = self.model[whose], sum(asked.values())
         model.available -= total
         model.held += total
+        model.month_used += total
         if model.limit is not None:
             model.reserved += total
             model.has_period = True
@@ -235,7 +243,7 @@ class LedgerMachine(RuleBasedStateMachine):
     )
     def hold_together(self, requests: list[tuple[int, list[int]]], crashes: bool) -> Any:
         """Holds of several requests in one transaction: each is covered or refused in turn."""
-        before = [(each.available, each.reserved) for each in self.model]
+        before = [(each.available, each.reserved, each.month_used) for each in self.model]
         periods = {whose for whose, model in enumerate(self.model) if model.has_period}
         kept: list[tuple[int, dict[uuid.UUID, int]]] = []
         with suppress(Crash), write_transaction():
@@ -245,14 +253,14 @@ class LedgerMachine(RuleBasedStateMachine):
                 refusal = self._add(batch, whose, asked)
                 if refusal is None:
                     kept.append((whose, asked))
-                if refusal is not operations.InsufficientFunds and self.model[whose].limit is not None:
+                if refusal in (None, budgets.BudgetExceeded) and self.model[whose].limit is not None:
                     # A budget that refuses has looked at its period.
                     periods.add(whose)
             batch.write(now=NOW)
             if crashes:
                 raise Crash
-        for model, (available, reserved) in zip(self.model, before, strict=True):
-            model.available, model.reserved = available, reserved
+        for model, (available, reserved, used) in zip(self.model, before, strict=True):
+            model.available, model.reserved, model.month_used = available, reserved, used
         if crashes:
             return multiple()
         for whose in periods:
@@ -270,13 +278,14 @@ class LedgerMachine(RuleBasedStateMachine):
                 api_key=self.keys[whose],
                 now=NOW,
             )
-        except (operations.InsufficientFunds, budgets.BudgetExceeded) as error:
+        except REFUSALS as error:
             assert refusal is type(error)
             return refusal
         assert refusal is None
         # What the next one finds; the caller puts the model back and does it properly.
         model.available -= total
         model.reserved += total if model.limit is not None else 0
+        model.month_used += total
         return None
 
     @rule(
@@ -305,6 +314,7 @@ class LedgerMachine(RuleBasedStateMachine):
         model = self.model[hold.wallet]
         model.held -= hold.authorized
         model.available += hold.authorized - amount
+        model.month_used -= hold.authorized - amount
         model.use(amount)
         period = BudgetPeriod.objects.filter(holds__output_id=output_id).exists()
         model.reserved -= hold.authorized if period else 0
@@ -368,6 +378,27 @@ class LedgerMachine(RuleBasedStateMachine):
         budgets.change(self.keys[whose], budget_micros=limit, now=NOW)
         self.keys[whose].refresh_from_db()
         model.limit = max(limit, model.reserved + model.spent) if model.has_period else limit
+
+    @rule(whose=WHOSE, limit=st.one_of(st.none(), st.integers(0, 3_000_000)))
+    def spending_limit(self, whose: int, limit: int | None) -> None:
+        """An account gets a monthly limit, another or none: the whole month counts, whenever it is set."""
+        adjustments.set_spending_limit(
+            account=self.accounts[whose], mode=WALLETS[whose][1], limit_micros=limit, now=NOW
+        )
+        self.model[whose].month_limit = limit
+
+    @rule(days=st.sampled_from((0, 2, 31)))
+    def expire(self, days: int) -> None:
+        """What is over leaves the wallet; what is on hold stays usable."""
+        then = NOW + timedelta(days=days)
+        expiry.expire_due(now=then)
+        for model in self.model:
+            for lot in sorted(model.lots, key=lambda each: (each.order[1], each.order[2])):
+                before = sum(each.remaining for each in model.lots if each.order < lot.order)
+                held = min(lot.remaining, max(0, model.held - before))
+                part = min(lot.remaining - held, model.available) if lot.order[1] <= then else 0
+                lot.remaining -= part
+                model.available -= part
 
     # --- what must always be so --------------------------------------------------------------------------------------
 

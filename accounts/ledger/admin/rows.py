@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from typing import Any, ClassVar
 
-from django.contrib import admin
+from django.contrib import admin, messages
+from django.db.models import QuerySet
+from django.http import HttpRequest
 
 from accounts.ledger.admin.columns import (
     ReadOnlyAdmin,
@@ -17,7 +19,7 @@ from accounts.ledger.admin.columns import (
     when,
 )
 from accounts.ledger.admin.lists import period_filter
-from accounts.ledger.models import BudgetPeriod, Entry, Hold, Lot, LotUse, Wallet
+from accounts.ledger.models import BudgetPeriod, Entry, Hold, Lot, LotUse, SpendingPeriod, Wallet
 
 _HOLD_STATES = [(state, state) for state in ("open", "captured", "released")]
 
@@ -47,11 +49,36 @@ class WalletAdmin(ReadOnlyAdmin):
         "status",
         "head_sequence",
     )
-    fields: ClassVar[Any] = (*list_display[1:], "currency", "created_at")
+    fields: ClassVar[Any] = (
+        *list_display[1:],
+        usd("monthly_limit_micros", "spending limit"),
+        usd("low_balance_micros", "told below"),
+        "currency",
+        "created_at",
+    )
     list_filter = ("mode", "status", account_filter())
     list_select_related = ("account",)
     search_fields = ("account__name", "account__members__email")
     ordering = ("-id",)
+    actions = ("freeze", "thaw")
+
+    @admin.action(description="Freeze: start nothing new", permissions=["move"])
+    def freeze(self, request: HttpRequest, queryset: QuerySet[Wallet]) -> None:
+        self._set_status(request, queryset, Wallet.Status.ACTIVE, Wallet.Status.FROZEN)
+
+    @admin.action(description="Thaw: let it spend again", permissions=["move"])
+    def thaw(self, request: HttpRequest, queryset: QuerySet[Wallet]) -> None:
+        self._set_status(request, queryset, Wallet.Status.FROZEN, Wallet.Status.ACTIVE)
+
+    def has_move_permission(self, request: HttpRequest) -> bool:
+        return request.user.has_perm(f"ledger.add_{Entry._meta.model_name}")
+
+    def _set_status(self, request: HttpRequest, queryset: QuerySet[Wallet], before: str, after: str) -> None:
+        changed = list(queryset.filter(status=before))
+        Wallet.objects.filter(pk__in=[each.pk for each in changed], status=before).update(status=after)
+        for wallet in changed:
+            self.log_change(request, wallet, f"{before} -> {after}")
+        self.message_user(request, f"{len(changed)} wallets are {after} now.", messages.SUCCESS)
 
 
 @admin.register(Entry)
@@ -165,6 +192,25 @@ class LotUseAdmin(ReadOnlyAdmin):
     )
     list_select_related = ("lot__wallet__account", "entry")
     search_fields = ("lot__wallet__account__name",)
+    ordering = ("-id",)
+
+
+@admin.register(SpendingPeriod)
+class SpendingPeriodAdmin(ReadOnlyAdmin):
+    """What accounts with a monthly limit reserved and spent."""
+
+    list_display = (
+        "id",
+        account_link("wallet.account"),
+        wallet_mode,
+        "starts_at",
+        usd("reserved_micros", "reserved"),
+        usd("spent_micros", "spent"),
+    )
+    fields: ClassVar[Any] = list_display
+    list_filter = (mode_filter("wallet__mode"), "starts_at", account_filter("wallet__account"))
+    list_select_related = ("wallet__account",)
+    search_fields = ("wallet__account__name",)
     ordering = ("-id",)
 
 

@@ -52,6 +52,8 @@ ERROR_CODES = (
     ErrorCode("reference_unreachable", "400", "The server of the reference cannot be reached."),
     ErrorCode("reference_bad_status", "400", "The server of the reference did not answer 200."),
     ErrorCode("insufficient_credit", "402", "Add credit, or ask for less."),
+    ErrorCode("wallet_frozen", "402", "A payment is disputed. Ask the operator of this service."),
+    ErrorCode("spending_limit_exceeded", "402", "Raise the account's spending limit, or wait for the next month."),
     ErrorCode("budget_exceeded", "402", "Raise the key's budget, or wait for its next period."),
     ErrorCode("generation_not_found", "404", "Check the id, and that key and generation are of one mode."),
     ErrorCode("not_found", "404", "Check the path."),

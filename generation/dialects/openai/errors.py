@@ -24,6 +24,8 @@ _TYPES = {
 _CODES = {
     "api_key_missing": "invalid_api_key",
     "insufficient_credit": "insufficient_quota",
+    "wallet_frozen": "insufficient_quota",
+    "spending_limit_exceeded": "insufficient_quota",
     "budget_exceeded": "insufficient_quota",
     "content_refused": "moderation_blocked",
     "unknown_field": "unknown_parameter",
