@@ -20,6 +20,19 @@ NAMES = {
     "settle.settled": "the settlement is committed, nobody was told",
 }
 
+# The same for money that comes in and goes back.
+PAYMENT_NAMES = {
+    "top_up.written": "the payment is committed, Stripe was not asked",
+    "top_up.opened": "Stripe made the page, no row says so",
+    "payment.settling": "state and money are written, their transaction is not committed",
+    "payment.settled": "the payment is credited, nobody was told",
+    "auto.written": "the recharge is committed, Stripe was not asked",
+    "auto.paid": "Stripe charged the card, no row says so",
+    "refund.written": "the wallet has lost the money, Stripe was not asked",
+    "refund.sent": "Stripe sends the money, no row says so",
+    "event.kept": "the event is committed, nobody follows it yet",
+}
+
 _hooks: list[Callable[[str], None]] = []
 
 

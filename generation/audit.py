@@ -14,6 +14,7 @@ from django.db.models.functions import Now
 from accounts.ledger import audit as ledger_audit
 from accounts.ledger.audit import Violation
 from accounts.ledger.models import Hold
+from accounts.payments import audit as payments_audit
 from generation import media
 from generation.channels.routing import MAX_ATTEMPTS, MAX_ERRORS_PER_CHANNEL, MAX_UNKNOWNS
 from generation.models import LIVE_STATES, Attempt, BatchItem, Charge, Generation, Media, Output, State
@@ -167,6 +168,7 @@ CHECKS: dict[str, Callable[[], Iterator[str]]] = {
 def violations() -> Iterator[Violation]:
     """Every broken invariant, of the ledger and of the road."""
     yield from ledger_audit.violations()
+    yield from payments_audit.violations()
     for invariant, check in CHECKS.items():
         for detail in check():
             yield Violation(invariant, detail)

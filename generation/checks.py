@@ -12,6 +12,7 @@ from django.db import connections
 
 from accounts.ledger import triggers as ledger_triggers
 from accounts.models import User
+from accounts.payments import triggers as payments_triggers
 from generation import triggers
 
 DEMO_EMAIL = "demo@example.com"
@@ -25,7 +26,7 @@ def triggers_exist(
     missing = [
         name
         for alias in databases or ()
-        for guards in (ledger_triggers.GUARDS, triggers.GUARDS)
+        for guards in (ledger_triggers.GUARDS, payments_triggers.GUARDS, triggers.GUARDS)
         for name in guards.missing(connections[alias])
         if "ledger_wallet" in connections[alias].introspection.table_names()
     ]

@@ -10,7 +10,7 @@ from django.contrib.admin import AdminSite
 from django.http import HttpRequest
 from django.template.response import TemplateResponse
 
-_ORDER = ("generation", "channels", "accounts", "ledger")
+_ORDER = ("generation", "channels", "accounts", "payments", "promotions", "ledger", "notices")
 _NAMES = {"account": "Sign-in", "mfa": "Second factors"}
 
 
@@ -29,11 +29,14 @@ class OperatorAdminSite(AdminSite):
 
     def index(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> TemplateResponse:
         # Imported late: the admin modules register themselves at this site while they are imported.
+        from accounts.payments.admin import overview as money
         from generation.admin import figures
 
         shown: dict[str, Any] = {}
         if request.user.has_perm("generation.view_charge"):
             shown["overview"] = figures.overview(now=datetime.now(UTC))
+        if request.user.has_perm("payments.view_payment"):
+            shown["money"] = money.overview(now=datetime.now(UTC))
         return super().index(request, shown | (extra_context or {}))
 
     def get_app_list(self, request: HttpRequest, app_label: str | None = None) -> list[Any]:

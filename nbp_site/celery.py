@@ -21,7 +21,7 @@ os.environ.setdefault("DJANGO_SETTINGS_MODULE", "nbp_site.settings")
 app = Celery("nbp")
 app.config_from_object("nbp_site.celery_config")
 app.Task.Strategy = "nbp_site.strangers:strategy"
-app.autodiscover_tasks(["generation", "nbp_site.operating"])
+app.autodiscover_tasks(["accounts.payments", "generation", "nbp_site.operating"])
 app.steps["consumer"].add(ReadsProbes)
 
 

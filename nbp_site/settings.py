@@ -12,6 +12,8 @@ from nbp_site.environment import (
     load_secrets,
 )
 from nbp_site.operating.logs import logging_settings
+from nbp_site.payment_settings import *  # noqa: F403
+from nbp_site.payment_settings import STRIPE_PAGES
 
 # --- secrets -----------------------------------------------------------------------------------------------------
 _secrets = load_secrets()
@@ -54,6 +56,9 @@ INSTALLED_APPS = [
     "csp",
     "accounts.apps.AccountsConfig",
     "accounts.ledger.apps.LedgerConfig",
+    "accounts.notices.apps.NoticesConfig",
+    "accounts.payments.apps.PaymentsConfig",
+    "accounts.promotions.apps.PromotionsConfig",
     "generation.apps.GenerationConfig",
     "generation.channels.apps.ChannelsConfig",
 ]
@@ -234,7 +239,8 @@ CONTENT_SECURITY_POLICY = {
         "frame-src": ["'self'"],
         "object-src": ["'none'"],
         "base-uri": ["'none'"],
-        "form-action": ["'self'"],
+        # Chromium holds a form's redirect to this, too: to Stripe's pages and back.
+        "form-action": ["'self'", *STRIPE_PAGES],
         "frame-ancestors": ["'none'"],
     }
 }

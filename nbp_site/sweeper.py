@@ -1,5 +1,5 @@
 """Threads that every worker process has, and of which several do no more than one: what a crash left behind is mended,
-and batches go on."""
+and batches and payments go on."""
 
 from __future__ import annotations
 
@@ -10,12 +10,14 @@ from datetime import UTC, datetime
 from django.db import DatabaseError, connection
 
 from generation import batches, tasks
+from nbp_site.money_rounds import MoneyRounds
 from nbp_site.operating import gauges, probing, purging
 from nbp_site.rounds import Rounds
 
 logger = logging.getLogger(__name__)
 _SWEEP_SECONDS = 0.5
 _BATCHES_SECONDS = 1.0
+_PAYMENTS_SECONDS = 1.0
 
 
 class Sweeper:
@@ -25,13 +27,17 @@ class Sweeper:
         self._sweeps = Rounds("sweeper", _SWEEP_SECONDS, self._sweep)
         # Apart, since acceptance may wait for strangers' images.
         self._batches = Rounds("batches", _BATCHES_SECONDS, _advance_batches)
+        # Apart as well: Stripe may take its time.
+        self._payments = Rounds("payments", _PAYMENTS_SECONDS, MoneyRounds().step)
         self._purge_at = 0.0
 
     def start(self) -> None:
         self._sweeps.start()
         self._batches.start()
+        self._payments.start()
 
     def stop(self) -> None:
+        self._payments.stop()
         self._batches.stop()
         if self._sweeps.stop():
             self._say_goodbye()

@@ -35,7 +35,10 @@ urlpatterns = [
 ]
 
 if settings.NBP_IS_DEVELOPMENT:
-    urlpatterns += [path("dev/mail/", include("nbp_site.dev_mail"))]
+    urlpatterns += [
+        path("dev/mail/", include("nbp_site.dev_mail")),
+        path("dev/stripe/", include("accounts.pages.fake_stripe")),
+    ]
 
 handler400 = "nbp_site.error_pages.bad_request"
 handler404 = "nbp_site.error_pages.not_found"

@@ -21,3 +21,9 @@ def usd(micros: int | Literal[""] | None) -> str:
 def signed_usd(micros: int) -> str:
     """The same with its sign in front, for a line of a statement."""
     return f"+{money.usd(micros)}" if micros > 0 else money.usd(micros)
+
+
+@register.filter
+def cents(value: int) -> str:
+    """`1250` as `$12.50`."""
+    return money.usd(int(value) * 10_000)

@@ -9,8 +9,8 @@ from django.http import HttpRequest
 
 from accounts import rate_limits
 from accounts.authentication import AuthenticationFailed, Requester, authenticate
+from accounts.request_address import address_of
 from generation.contract import Refusal
-from generation.dialects import door
 
 
 def admit(request: HttpRequest, raw: str | None, *, how: str) -> Requester:
@@ -18,9 +18,9 @@ def admit(request: HttpRequest, raw: str | None, *, how: str) -> Requester:
     if not raw:
         raise Refusal("unauthenticated", "api_key_missing", f"Send an API key: {how}")
     try:
-        requester = authenticate(raw, address=door.address_of(request), now=datetime.now(UTC))
+        requester = authenticate(raw, address=address_of(request), now=datetime.now(UTC))
     except AuthenticationFailed as error:
-        _slow_down_guessing(door.address_of(request))
+        _slow_down_guessing(address_of(request))
         kind = "forbidden" if error.is_forbidden else "unauthenticated"
         raise Refusal(kind, error.code, error.message) from error
     _count(request, requester)

@@ -153,14 +153,6 @@ def bearer(request: HttpRequest) -> str | None:
     return raw.strip() if scheme.lower() == "bearer" else ""
 
 
-def address_of(request: HttpRequest) -> str:
-    """The caller's address; the last one a trusted proxy named where we stand behind one."""
-    forwarded = request.META.get("HTTP_X_FORWARDED_FOR", "")
-    if getattr(settings, "SECURE_PROXY_SSL_HEADER", None) and forwarded:
-        return str(forwarded.rsplit(",", 1)[-1].strip())
-    return str(request.META.get("REMOTE_ADDR", ""))
-
-
 def bytes_of(name: str, part: UploadedFile[Any]) -> bytes:
     """An image of a form; `name` is its field."""
     if (part.size or 0) > _MAX_FILE_BYTES:

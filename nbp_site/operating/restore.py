@@ -18,6 +18,8 @@ from django.db import connection
 
 from accounts.ledger.audit import Violation
 from accounts.models import User
+from accounts.payments import nightly
+from accounts.payments.models import Payment
 from accounts.transactions import write_transaction
 from generation import audit, media
 from generation.models import Generation, Media
@@ -131,13 +133,16 @@ def _settle_in(manifest: Manifest, now: datetime) -> None:
         WorkerProbe.objects.all().delete()
         for name in manifest.purged:
             Media.objects.filter(storage_name=name, purged_at=None).update(purged_at=now)
+        if Payment.objects.exists():
+            # Stripe went on since the backup: it is asked before a saved card is charged.
+            nightly.ask_for_one(now=now)
 
 
 _LOST = {
     "NBP_KEY_PEPPER": "every API key is void",
     "NBP_FIELD_KEYS": "channels' credentials cannot be opened",
     "NBP_LINK_KEY": "links to images that were handed out are void",
-    "SECRET_KEY": "everybody is signed out",  # nosec # a sentence
+    "SECRET_KEY": "everybody is signed out, and payments made since the backup do not come back by themselves",  # nosec # a sentence
 }
 
 

@@ -175,7 +175,10 @@ class EntrySchema(serializers.Serializer[Any]):
     amount_micros = serializers.IntegerField()
     available_after_micros = serializers.IntegerField()
     held_after_micros = serializers.IntegerField()
+    debt_after_micros = serializers.IntegerField()
     output = serializers.CharField(allow_null=True)
+    payment = serializers.CharField(allow_null=True, help_text="The top-up it stems from.")
+    receipt_url = serializers.CharField(help_text="Stripe's receipt, or empty.")
     reason = serializers.CharField()
     created_at = serializers.DateTimeField()
 

@@ -74,11 +74,12 @@ class LedgerView(NativeView):
         responses={200: answers.EntryListSchema, **ERRORS},
     )
     def get(self, request: Request) -> Response:
+        kind = choice_of(request, "kind", queries.ENTRY_KINDS)
         page = queries.statement(
             self.requester,
             limit=limit_of(request),
             cursor=request.query_params.get("cursor", ""),
-            kind=choice_of(request, "kind", queries.ENTRY_KINDS),
+            kinds=[kind] if kind else [],
         )
         return Response(translate.render_list(list(page.data), page.next_cursor))
 

@@ -11,6 +11,7 @@ from typing import Any
 from django.core.management.base import BaseCommand
 
 from accounts.ledger import audit as ledger_audit
+from accounts.payments import audit as payments_audit
 from generation import audit
 
 
@@ -22,7 +23,7 @@ class Command(BaseCommand):
 
     def handle(self, *args: Any, **options: Any) -> None:
         found = list(audit.violations())
-        checked = [*ledger_audit.CHECKS, *audit.CHECKS]
+        checked = [*ledger_audit.CHECKS, *payments_audit.CHECKS, *audit.CHECKS]
         if options["json"]:
             answer = {"ok": not found, "checked": checked, "violations": [dataclasses.asdict(each) for each in found]}
             self.stdout.write(json.dumps(answer))
