@@ -1,0 +1,1 @@
+"""Credit that is given: redemption codes and sign-up credit."""
