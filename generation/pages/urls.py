@@ -23,4 +23,5 @@ urlpatterns = [
     path("images/", generations.images, name="images"),
     path("images/<str:output_id>/", generations.output, name="output"),
     path("wallet/", wallet.wallet, name="wallet"),
+    path("wallet/statement.csv", wallet.statement_csv, name="statement-csv"),
 ]

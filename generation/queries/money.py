@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import UTC, date, datetime, time, timedelta
 from typing import Any
 
@@ -46,11 +47,25 @@ def budget(requester: Requester, *, now: datetime) -> dict[str, Any] | None:
     }
 
 
-def statement(requester: Requester, *, limit: int, cursor: str = "", kind: str = "") -> Page:
-    """A page of the wallet's entries, newest first; the cursor is the last entry's id."""
-    rows: QuerySet[Entry] = ledger_queries.statement(requester.account.pk, requester.mode)
-    if kind:
-        rows = rows.filter(kind=kind)
+def statement(
+    requester: Requester,
+    *,
+    limit: int,
+    cursor: str = "",
+    kinds: Sequence[str] = (),
+    since: date | None = None,
+    until: date | None = None,
+) -> Page:
+    """A page of the wallet's entries, newest first; the cursor is the last entry's id. Days are those of UTC."""
+    owner = requester.account.pk, requester.mode
+    rows: QuerySet[Entry] = ledger_queries.statement(*owner).select_related("payment_entry__payment")
+    if kinds:
+        rows = rows.filter(kind__in=kinds)
+    if since:
+        rows = rows.filter(sequence__gte=ledger_queries.first_sequence_since(*owner, _midnight(since)))
+    if until and until < date.max:
+        end = ledger_queries.first_sequence_since(*owner, _midnight(until) + timedelta(days=1))
+        rows = rows.filter(sequence__lt=end)
     if cursor:
         rows = rows.filter(pk__lt=_entry_number(cursor))
     found = list(rows[: limit + 1])
@@ -61,6 +76,10 @@ def statement(requester: Requester, *, limit: int, cursor: str = "", kind: str =
 ENTRY_KINDS = tuple(KINDS)
 
 
+def _midnight(day: date) -> datetime:
+    return datetime.combine(day, time(), UTC)
+
+
 def _entry_number(cursor: str) -> int:
     number = cursor.removeprefix("ent_")
     if not (number.isascii() and number.isdigit() and len(number) < 19):
@@ -69,13 +88,18 @@ def _entry_number(cursor: str) -> int:
 
 
 def _entry(row: Entry) -> dict[str, Any]:
+    origin = getattr(row, "payment_entry", None)
+    payment = origin.payment if origin else None
     return {
         "id": row.public_id,
         "kind": row.kind,
         "amount_micros": row.amount_micros,
         "available_after_micros": row.available_after_micros,
         "held_after_micros": row.held_after_micros,
+        "debt_after_micros": row.debt_after_micros,
         "output": public_id("out", row.hold.output_id) if row.hold else None,
+        "payment": payment.public_id if payment else None,
+        "receipt_url": payment.receipt_url if payment else "",
         "reason": row.reason,
         "created_at": row.created_at,
     }
@@ -110,8 +134,8 @@ def usage(requester: Requester, *, since: date, until: date, group_by: str) -> l
     rows = Charge.objects.filter(
         account=requester.account,
         mode=requester.mode,
-        created_at__gte=datetime.combine(since, time(), UTC),
-        created_at__lt=datetime.combine(until, time(), UTC) + timedelta(days=1),
+        created_at__gte=_midnight(since),
+        created_at__lt=_midnight(until) + timedelta(days=1),
     )
     group = TruncDate("created_at") if group_by == "day" else F(_GROUPS[group_by])
     counted = rows.annotate(group=group).values("group").annotate(image_count=Count("*"), total=Sum("price_micros"))
