@@ -46,12 +46,14 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 def _guards_let_the_tests_flush() -> Iterator[None]:
     """Triggers forbid deleting money; a flush between tests must. The flush itself makes them again."""
     from accounts.ledger.triggers import GUARDS as LEDGER_GUARDS
+    from accounts.payments.triggers import GUARDS as PAYMENTS_GUARDS
     from generation.triggers import GUARDS
 
     original = TransactionTestCase._fixture_teardown
 
     def teardown(self: TransactionTestCase) -> None:
         for connection in connections.all():
+            PAYMENTS_GUARDS.drop(connection)
             LEDGER_GUARDS.drop(connection)
             GUARDS.drop(connection)
         original(self)

@@ -6,4 +6,8 @@ import tempfile
 os.environ["NBP_ENV"] = "development"
 os.environ["NBP_DATA_DIR"] = tempfile.mkdtemp(prefix="nbp-test-")
 
-from nbp_site.settings import *  # noqa: F403
+# What is to reach Stripe itself names its key by NBP_TEST_STRIPE_KEY.
+for name in ("STRIPE_SECRET_KEY", "STRIPE_WEBHOOK_SECRET", "NBP_STRIPE_API_BASE"):
+    os.environ.pop(name, None)
+
+from nbp_site.settings import *  # noqa: E402, F403

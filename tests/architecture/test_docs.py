@@ -223,11 +223,12 @@ def test_the_posting_table_is_complete() -> None:
 
 
 def test_the_triggers_are_listed() -> None:
-    from accounts.ledger.triggers import GUARDS
+    from accounts.ledger.triggers import GUARDS as LEDGER
+    from accounts.payments.triggers import GUARDS as PAYMENTS
 
     rows = _rows(_section(_doc("docs/ledger.md"), "What the database refuses"))
     listed = [name for row in rows for name in re.findall(r"`(\w+)`", row[0])]
-    assert sorted(listed) == sorted(guard.name for guard in GUARDS.guards)
+    assert sorted(listed) == sorted(guard.name for guard in (*LEDGER.guards, *PAYMENTS.guards))
 
 
 @pytest.mark.parametrize("title", ["The prompt's staircase", "The dollar's staircase"])

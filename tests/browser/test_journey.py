@@ -89,7 +89,9 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     # Nothing of this process's own world: neither its settings nor its services nor anybody's provider keys.
-    mine = re.compile(r"NBP_|GEMINI_|GOOGLE_|DJANGO_|DATABASE_URL|REDIS_URL|CELERY_|EMAIL_URL|SECRET_KEY|ALLOWED_HOSTS")
+    mine = re.compile(
+        r"NBP_|STRIPE_|GEMINI_|GOOGLE_|DJANGO_|DATABASE_URL|REDIS_URL|CELERY_|EMAIL_URL|SECRET_KEY|ALLOWED_HOSTS"
+    )
     environment = {name: value for name, value in os.environ.items() if not mine.match(name)}
     environment |= {"NBP_ENV": "development", "NBP_DATA_DIR": str(folder), "NBP_SHUTDOWN_GRACE_SECONDS": "2"}
     log = (folder / "server.log").open("w+")
@@ -262,6 +264,7 @@ def test_a_stranger_becomes_a_customer(chromium: Browser, server: Server, tmp_pa
     page.locator(f"#{entry} a").click()
     page.wait_for_url("**/generations/**")
 
+    _buy_credit(visitor)
     raw = _make_a_key(visitor)
     visitor.go("/keys/")
     assert raw not in page.content()
@@ -271,6 +274,45 @@ def test_a_stranger_becomes_a_customer(chromium: Browser, server: Server, tmp_pa
     visitor.go("/keys/")
     assert "never" not in page.locator(".key", has_text="laptop").inner_text()
     page.context.close()
+
+
+def _buy_credit(visitor: Visitor) -> None:
+    """To the page that stands in for Stripe's and back, a declined card on the way; then the statement."""
+    page = visitor.page
+    visitor.go("/billing/")
+    page.get_by_role("radio", name="$25.00").check()
+    page.get_by_label("Keep the card").check()
+    page.get_by_role("button", name="Go to payment").click()
+    page.wait_for_url("**/dev/stripe/c/pay/**")
+    visitor.look()
+    page.get_by_label("Declined: too little money").check()
+    page.get_by_role("button", name="Pay $25.00").click()
+    expect(page.get_by_role("alert")).to_contain_text("insufficient funds")
+    visitor.look()
+    page.get_by_label("4242424242424242").check()
+    page.get_by_role("button", name="Pay $25.00").click()
+    page.wait_for_url("**/billing/top-ups/**")
+    expect(page.get_by_role("status")).to_contain_text("$25.00 are in your test wallet", timeout=30_000)
+    visitor.look()
+    page.get_by_role("link", name="Billing").first.click()
+    for summary in ("Automatic recharge: off", "Redeem a code", "Limits and mails"):
+        page.get_by_text(summary).click()
+    visitor.look()
+    page.get_by_label("Recharge automatically").check()
+    page.get_by_role("button", name="Save", exact=True).click()
+    expect(page.get_by_text("Automatic recharge is on.")).to_be_visible()
+    page.get_by_role("button", name="Cards and invoices").click()
+    page.wait_for_url("**/dev/stripe/p/session/**")
+    expect(page.get_by_text("visa 4242")).to_be_visible()
+    visitor.look()
+    page.get_by_role("link", name="Back").click()
+    page.wait_for_url("**/billing/")
+    visitor.go("/wallet/?show=paid")
+    expect(page.locator("tbody tr")).to_have_count(1)
+    expect(page.locator("tbody")).to_contain_text("+$25.00")
+    with page.expect_download() as download:
+        page.get_by_role("link", name="Download CSV").click()
+    assert "top_up" in Path(download.value.path()).read_text()
 
 
 def _make_a_key(visitor: Visitor) -> str:

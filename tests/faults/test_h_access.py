@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import re
 import time
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
 from django.test import Client
 
 from accounts import keys
+from accounts.ledger.models import Wallet
 from accounts.models import ApiKey
+from accounts.payments.models import Payment
 from generation import media
 from generation.models import Generation, Media
 from tests.faults.doors import ask, code_of, signed_in, switched
@@ -18,7 +21,7 @@ from tests.faults.routes import Route, routes
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("audited")]
 
-# Routes that ask nobody for a name. The last ones carry their own credential: a signature, a code from a mail.
+# Routes that ask nobody for a name. The last ones carry their own credential: a signature, a code, a page of Stripe's.
 PUBLIC = {
     "",
     "favicon.ico",
@@ -37,10 +40,14 @@ PUBLIC = {
 CREDENTIAL_IN_PATH = {
     "m/<str:output_id>",
     "invite/<str:code>/",
+    "webhooks/stripe",
+    "dev/stripe/c/pay/<str:session_id>",
+    "dev/stripe/p/session/<str:session_id>",
     "accounts/^password/reset/key/(?P<uidb36>[0-9A-Za-z]+)-(?P<key>.+)/$",
 }
 METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE")
 EXISTS_NOWHERE = {"generation_id": "gen_" + "0" * 26, "output_id": "out_" + "0" * 26, "key_id": "key_" + "0" * 26}
+EXISTS_NOWHERE["payment_id"] = "pay_" + "0" * 26
 
 
 @pytest.fixture
@@ -54,8 +61,25 @@ def world(alice: Any, queue: Any) -> dict[str, str]:
         "generation_id": made["id"],
         "output_id": made["outputs"][0]["id"],
         "key_id": spare.public_id,
+        "payment_id": _payment(alice).public_id,
         "action": "disable",
     }
+
+
+def _payment(person: Any) -> Payment:
+    """A payment that came to nothing."""
+    now = datetime.now(UTC)
+    return Payment.objects.create(
+        wallet=Wallet.objects.get(account=person.account, mode="test"),
+        kind="checkout",
+        state="expired",
+        livemode=False,
+        amount_cents=500,
+        credit_micros=5_000_000,
+        stripe_customer_id="cus_1",
+        created_at=now,
+        expires_at=now,
+    )
 
 
 def _is_refused(answer: Any) -> bool:
@@ -93,7 +117,7 @@ def _seen(answer: Any) -> tuple[int, str]:
     """What somebody learns from an answer: nothing that differs between two requests as such."""
     text = answer.content.decode()
     # Ids of requests and rows, and the 64 characters of a form's token.
-    return answer.status_code, re.sub(r"\b((req|gen|out|key)_)?\w{26,64}\b", "", text)
+    return answer.status_code, re.sub(r"\b((req|gen|out|key|pay)_)?\w{26,64}\b", "", text)
 
 
 def _object_routes() -> list[Route]:
@@ -134,8 +158,8 @@ def test_h3_another_accounts_object_is_answered_like_one_that_does_not_exist_on_
                 )
             }
             if route.kind == "site":
-                # Keys are of both modes, and their page shows both.
-                own = {"alice, live"} if "key_id" in route.parameters else set()
+                # Keys and payments are of both modes, and their pages show both.
+                own = {"alice, live"} if {"key_id", "payment_id"} & {*route.parameters} else set()
                 asks = {
                     who: lambda path, one=browser, method=method: one.generic(method, path)
                     for who, browser in sessions.items()

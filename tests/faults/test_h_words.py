@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import ast
+import csv
 import dataclasses
+import io
 import re
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +16,7 @@ from django.contrib import admin
 from django.test import Client
 from django.urls import reverse
 
+from accounts.ledger import adjustments
 from accounts.models import ApiKey, User
 from generation.channels import registry
 from generation.contract import Source
@@ -110,11 +114,25 @@ def test_h15_the_api_gives_words_back_as_json_and_nothing_sniffs_it(attacked: di
     assert not_found.headers["Content-Type"] == "application/json"
 
 
-def test_h15_there_is_no_export_in_which_a_formula_could_run() -> None:
-    assert [each.pattern for each in routes() if re.search(r"csv|export|xls|ods", each.pattern)] == []
+@pytest.mark.parametrize("words", ["=1+1", "+1", "-1", "@SUM(A1)", "\t=1", "\r=1", '=HYPERLINK("http://x","y")'])
+def test_h15_words_in_the_statement_are_no_formula(alice: Any, words: str) -> None:
+    now = datetime.now(UTC)
+    adjustments.grant(account=alice.account, mode="test", amount_micros=1, actor="x", reason=words, now=now)
+    answer = signed_in(alice.user).get("/wallet/statement.csv")
+    assert answer["Content-Type"].startswith("text/csv") and "attachment" in answer["Content-Disposition"]
+    lines = list(csv.DictReader(io.StringIO(answer.content.decode(), newline="")))
+    assert lines[0]["note"] == f"'{words}"
+
+
+def test_h15_there_is_one_export_and_one_writer_of_it() -> None:
+    assert [each.pattern for each in routes() if re.search(r"csv|export|xls|ods", each.pattern)] == [
+        "wallet/statement.csv"
+    ]
     writers = {"csv", "openpyxl", "xlsxwriter", "odf"}
     for package in ("accounts", "generation", "nbp_site"):
         for path in (ROOT / package).rglob("*.py"):
+            if path == ROOT / "generation" / "pages" / "wallet.py":
+                continue
             for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
                 names = [each.name for each in node.names] if isinstance(node, ast.Import | ast.ImportFrom) else []
                 module = getattr(node, "module", None) or ""

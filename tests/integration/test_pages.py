@@ -436,7 +436,7 @@ def test_older_pages(visitor: Client, road: Any, monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr("generation.pages.wallet._PAGE", 2)
     for number in range(3):
         visitor.post("/playground/", FORM | {"prompt": f"number {number}"})
-    for path, newest, oldest in (("/images/", "number 2", "number 0"), ("/wallet/", "Held for", "Credit")):
+    for path, newest, oldest in (("/images/", "number 2", "number 0"), ("/wallet/", "Held for", "a start")):
         first = html_of(visitor.get(path))
         assert newest in first
         assert oldest not in first

@@ -34,7 +34,7 @@ class Service:
         self.environment = {
             name: value
             for name, value in os.environ.items()
-            if not name.startswith(("GEMINI", "GOOGLE", "NBP_", "DATABASE", "REDIS", "CELERY", "DJANGO"))
+            if not name.startswith(("GEMINI", "GOOGLE", "NBP_", "STRIPE_", "DATABASE", "REDIS", "CELERY", "DJANGO"))
         }
         self.environment |= {
             "NBP_ENV": "development",
