@@ -85,11 +85,10 @@ def _compare(gateway: StripeGateway, report: Report, *, since: datetime, now: da
     for intent in gateway.intents(since=since):
         seen.add(intent.id)
         _examine(intent, report, now=now)
-    credited = Payment.objects.filter(
-        state=Payment.State.SUCCEEDED, livemode=gateway.livemode, created_at__gte=since
-    ).exclude(stripe_payment_intent_id__in=seen)
-    suspects = {(row.stripe_payment_intent_id or "", row) for row in credited} | set(_open_drift(gateway, seen))
-    for intent_id, row in suspects:
+    rows = Payment.objects.filter(state=Payment.State.SUCCEEDED, livemode=gateway.livemode, created_at__gte=since)
+    credited = ((row.stripe_payment_intent_id or "", row) for row in rows.iterator(chunk_size=1000))
+    unseen = {(intent_id, row) for intent_id, row in credited if intent_id not in seen}
+    for intent_id, row in unseen | set(_open_drift(gateway, seen)):
         _examine_one(gateway, intent_id, row, report, now=now)
 
 
@@ -105,17 +104,24 @@ def _open_drift(gateway: StripeGateway, seen: set[str]) -> Iterator[tuple[str, P
 def _examine_one(gateway: StripeGateway, intent_id: str, row: Payment | None, report: Report, *, now: datetime) -> None:
     """An intent the list did not show: it may have come while the list was read, or not be there at all."""
     try:
-        _examine(gateway.intent(intent_id), report, now=now)
+        intent = gateway.intent(intent_id)
     except StripeRefused as error:
         name = row.public_id if row else intent_id
         detail = f"{name} was credited, but Stripe does not know {intent_id}: {error}"
         report.differences.append(Difference(name, "I14", detail, row))
+    else:
+        _examine(intent, report, now=now)
 
 
 def _examine(intent: IntentFacts, report: Report, *, now: datetime) -> None:
-    if intent.labels.payment_id:
-        report.payments_checked += 1
+    if not intent.labels.payment_id:
+        return
+    report.payments_checked += 1
+    try:
         report.differences += _differences(intent, report, now=now)
+    except StripeRefused as error:
+        words = f"{intent.labels.payment_id} could not be followed: {error}"
+        report.differences.append(Difference(intent.id, "I16", words))
 
 
 def _differences(intent: IntentFacts, report: Report, *, now: datetime) -> list[Difference]:

@@ -18,6 +18,7 @@ from accounts.payments import connection, disputes, money
 from accounts.payments.facts import RefundFacts, StripeRefused, StripeUnavailable
 from accounts.payments.models import Payment, Refund
 from accounts.payments.models.payments import MICROS_PER_CENT, lots_of
+from accounts.payments.stripe_gateway import StripeGateway
 from accounts.transactions import write_transaction
 
 logger = logging.getLogger(__name__)
@@ -153,11 +154,11 @@ def send(refund: Refund, *, now: datetime) -> Refund:
     return follow(refund.pk, facts, now=now)
 
 
-def _asked_before(gateway: Any, refund: Refund) -> RefundFacts | None:
+def _asked_before(gateway: StripeGateway, refund: Refund) -> RefundFacts | None:
     """What an earlier request made: Stripe forgets idempotency keys after a day, and a list forgets nothing."""
     if not refund.checks:
         return None
-    found: list[RefundFacts] = gateway.refunds_of(refund.payment.stripe_payment_intent_id or "")
+    found = gateway.refunds_of(refund.payment.stripe_payment_intent_id or "")
     return next((each for each in found if each.refund_id == refund.public_id), None)
 
 
@@ -177,7 +178,8 @@ def follow(refund_pk: uuid.UUID, facts: RefundFacts, *, now: datetime) -> Refund
 
 def _follow(refund_pk: uuid.UUID, status: str, fields: dict[str, Any], *, now: datetime) -> Refund:
     with write_transaction():
-        refund = Refund.objects.select_for_update(no_key=True).select_related("payment__wallet").get(pk=refund_pk)
+        rows = Refund.objects.select_for_update(no_key=True, of=("self",))
+        refund = rows.select_related("payment__wallet").get(pk=refund_pk)
         state = _STATES.get(status, State.PENDING)
         if refund.state == State.FAILED or (refund.state, refund.stripe_refund_id) == (
             state,
@@ -212,11 +214,8 @@ def converge(payment: Payment, *, now: datetime) -> None:
 
 
 def _known(payment: Payment, facts: RefundFacts) -> Refund | None:
-    rows = list(payment.refunds.all())
-    return next(
-        (row for row in rows if row.stripe_refund_id == facts.id or facts.refund_id == row.public_id),
-        None,
-    )
+    rows = payment.refunds.all()
+    return next((row for row in rows if facts.id == row.stripe_refund_id or facts.refund_id == row.public_id), None)
 
 
 def _take_up(payment: Payment, facts: RefundFacts, *, now: datetime) -> None:

@@ -15,6 +15,7 @@ from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.registry import Collector
 
 from accounts.ledger.models import Hold
+from accounts.payments.troubles import TROUBLES
 from generation.channels.models import Channel
 from generation.egress import loop
 from generation.models import LIVE_STATES, Output, State
@@ -99,7 +100,22 @@ def _workers() -> Iterator[GaugeMetricFamily]:
     yield from (seen, beat, stalled, calls)
 
 
-_FAMILIES: tuple[Callable[[], Iterator[GaugeMetricFamily]], ...] = (_outputs, _queue, _holds, _channels, _workers)
+def _payments() -> Iterator[GaugeMetricFamily]:
+    """What about payments waits for a person."""
+    found = GaugeMetricFamily("nbp_payment_troubles", "Payments and papers that wait for a person.", labels=("what",))
+    for what, rows in TROUBLES.items():
+        found.add_metric((what,), rows().count())
+    yield found
+
+
+_FAMILIES: tuple[Callable[[], Iterator[GaugeMetricFamily]], ...] = (
+    _outputs,
+    _queue,
+    _holds,
+    _payments,
+    _channels,
+    _workers,
+)
 
 
 class DatabaseGauges(Collector):

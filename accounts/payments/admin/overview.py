@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
@@ -10,9 +11,9 @@ from django.db.models import Q, QuerySet, Sum
 from django.urls import reverse
 
 from accounts.ledger.admin.amounts import dollars
-from accounts.notices.models import Notice
-from accounts.payments.models import Dispute, Drift, Payment, ReconciliationRun, Refund, StripeEvent
+from accounts.payments.models import Payment, ReconciliationRun, Refund
 from accounts.payments.models.payments import MICROS_PER_CENT
+from accounts.payments.troubles import TROUBLES
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,23 +56,19 @@ def _sums(rows: QuerySet[Any], moment: str, now: datetime) -> tuple[str, str]:
     return dollars((sums["day"] or 0) * MICROS_PER_CENT), dollars((sums["month"] or 0) * MICROS_PER_CENT)
 
 
-def _troubles() -> list[Trouble]:
-    def found(title: str, rows: QuerySet[Any], page: str, query: str = "") -> Trouble:
-        return Trouble(title, rows.count(), reverse(f"admin:{page}_changelist") + query)
+_PAGES = {
+    "drift": ("Drift between Stripe and the ledger", "payments_drift", "?state=open"),
+    "blocked": ("Payments that do not fit", "payments_payment", "?state=blocked"),
+    "disputes": ("Disputes to answer", "payments_dispute", ""),
+    "events_given_up": ("Events that were given up", "payments_stripeevent", "?state=given_up"),
+    "mails_given_up": ("Mails that were given up", "notices_notice", ""),
+}
 
-    open_disputes = Dispute.objects.filter(status__in=("needs_response", "under_review", "warning_needs_response"))
-    given_up = StripeEvent.objects.filter(processed_at=None, next_try_at=None)
-    unsent = Notice.objects.filter(sent_at=None, next_try_at=None)
-    blocked = Payment.objects.filter(state=Payment.State.BLOCKED)
-    return [
-        found(
-            "Drift between Stripe and the ledger", Drift.objects.filter(closed_at=None), "payments_drift", "?state=open"
-        ),
-        found("Payments that do not fit", blocked, "payments_payment", "?state=blocked"),
-        found("Disputes to answer", open_disputes, "payments_dispute"),
-        found("Events that were given up", given_up, "payments_stripeevent", "?state=given_up"),
-        found("Mails that were given up", unsent, "notices_notice"),
-    ]
+
+def _troubles() -> Iterator[Trouble]:
+    for name, rows in TROUBLES.items():
+        title, page, query = _PAGES[name]
+        yield Trouble(title, rows().count(), reverse(f"admin:{page}_changelist") + query)
 
 
 def _reconciled() -> str:
