@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 
 from accounts.ledger import expiry
 from accounts.notices import watching
-from accounts.payments import nightly
+from accounts.payments import inbox, nightly
 from accounts.payments import rounds as payments
 from accounts.promotions import signup_credit
 
@@ -31,4 +31,5 @@ class MoneyRounds:
         expiry.expire_due(now=now)
         signup_credit.advance(now=now)
         watching.watch(now=now)
+        inbox.forget(now=now)
         nightly.run_if_due(now=now)

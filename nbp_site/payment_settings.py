@@ -24,6 +24,7 @@ NBP_SIGNUP_CREDIT_DAYS = env.int("NBP_SIGNUP_CREDIT_DAYS", default=30)
 NBP_SIGNUP_CREDIT_NEEDS_CARD = env.bool("NBP_SIGNUP_CREDIT_NEEDS_CARD", default=True)
 NBP_SIGNUP_CREDITS_PER_NETWORK = env.int("NBP_SIGNUP_CREDITS_PER_NETWORK", default=2)
 NBP_SIGNUP_CREDITS_PER_DOMAIN = env.int("NBP_SIGNUP_CREDITS_PER_DOMAIN", default=50)
+NBP_RETENTION_EVENT_DAYS = env.int("NBP_RETENTION_EVENT_DAYS", default=90)
 NBP_SELF_REFUND_DAYS = env.int("NBP_SELF_REFUND_DAYS", default=0)
 
 # A key without a webhook's secret would have to believe anybody.

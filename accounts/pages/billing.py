@@ -22,7 +22,7 @@ from accounts.ledger.models import Wallet
 from accounts.models import Account
 from accounts.money import plain_usd
 from accounts.pages.billing_forms import AutoRechargeForm, RefundForm, TopUpForm
-from accounts.pages.visitors import account_page, is_suspended, user_of
+from accounts.pages.visitors import account_page, is_suspended, owner_page, user_of
 from accounts.payments import auto_recharge, connection, customers, following, refunds, terms, top_ups
 from accounts.payments.facts import StripeRefused, StripeUnavailable
 from accounts.payments.models import AutoRecharge, BonusStep, Payment, Refund
@@ -162,7 +162,7 @@ def top_up(request: HttpRequest, account: Account, payment_id: str) -> HttpRespo
 
 
 @require_POST
-@account_page
+@owner_page
 def set_auto_recharge(request: HttpRequest, account: Account) -> HttpResponse:
     """Set up, change or turn off automatic recharge."""
     form, wallet = AutoRechargeForm(request.POST), _wallet(account)
@@ -187,7 +187,7 @@ def set_auto_recharge(request: HttpRequest, account: Account) -> HttpResponse:
 
 
 @require_POST
-@account_page
+@owner_page
 def portal(request: HttpRequest, account: Account) -> HttpResponse:
     """To Stripe's page with the account's cards and invoices."""
     stripe = connection.current()
@@ -204,7 +204,7 @@ def portal(request: HttpRequest, account: Account) -> HttpResponse:
 
 
 @require_POST
-@account_page
+@owner_page
 def refund(request: HttpRequest, account: Account, payment_id: str) -> HttpResponse:
     """Send what is unspent of a payment back, where the operator lets owners do so."""
     payment, form, now = _own_payment(account, payment_id), RefundForm(request.POST), datetime.now(UTC)

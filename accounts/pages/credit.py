@@ -14,7 +14,7 @@ from accounts.ledger.models import Wallet
 from accounts.models import Account
 from accounts.money import usd
 from accounts.pages.billing_forms import LimitsForm, RedeemForm
-from accounts.pages.visitors import account_page
+from accounts.pages.visitors import account_page, owner_page
 from accounts.payments.models.payments import MICROS_PER_CENT
 from accounts.promotions import codes
 
@@ -37,7 +37,7 @@ def redeem(request: HttpRequest, account: Account) -> HttpResponse:
 
 
 @require_POST
-@account_page
+@owner_page
 def set_limits(request: HttpRequest, account: Account) -> HttpResponse:
     """Set a wallet's monthly spending limit and low balance."""
     form = LimitsForm(request.POST)

@@ -6,12 +6,13 @@ import functools
 from collections.abc import Callable
 from typing import Concatenate, ParamSpec
 
+from django.contrib import messages
 from django.contrib.auth.views import redirect_to_login
 from django.http import HttpRequest, HttpResponse
-from django.shortcuts import render, resolve_url
+from django.shortcuts import redirect, render, resolve_url
 from django_htmx.http import HttpResponseClientRedirect
 
-from accounts.models import Account, User, account_of
+from accounts.models import Account, Membership, User, account_of
 
 P = ParamSpec("P")
 View = Callable[Concatenate[HttpRequest, P], HttpResponse]
@@ -48,6 +49,21 @@ def account_page(view: AccountView[P]) -> View[P]:
         account = account_for(request)
         if account is None:
             return render(request, "accounts/no_account.html", status=403)
+        return view(request, account, *args, **kwargs)
+
+    return guarded
+
+
+def owner_page(view: AccountView[P]) -> View[P]:
+    """Like `account_page`, for what only owners decide: other members are sent back to the billing page."""
+
+    @account_page
+    @functools.wraps(view)
+    def guarded(request: HttpRequest, account: Account, /, *args: P.args, **kwargs: P.kwargs) -> HttpResponse:
+        own = Membership.objects.filter(account=account, user=user_of(request), role=Membership.Role.OWNER)
+        if not own.exists():
+            messages.error(request, "Only an owner of this account can do that.")
+            return redirect("billing")
         return view(request, account, *args, **kwargs)
 
     return guarded

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from datetime import datetime, timedelta
 
+from django.conf import settings
 from django.db.models import F
 
 from accounts.payments import connection, following, lost_rows, top_ups
@@ -106,3 +107,13 @@ def reopen_given_up(*, now: datetime) -> int:
     """Have events followed again whose tries were used up, say by a day without Stripe."""
     rows = StripeEvent.objects.filter(processed_at=None, next_try_at=None)
     return rows.update(next_try_at=now, tries=0)
+
+
+def forget(*, now: datetime, limit: int = 500) -> int:
+    """Empty the bodies of events that were followed long ago: people's names stand in them, and Stripe has them, too.
+    The ids stay, so that an event that comes again is known. Answers how many were emptied."""
+    days = settings.NBP_RETENTION_EVENT_DAYS
+    if not days:
+        return 0
+    old = StripeEvent.objects.filter(processed_at__lt=now - timedelta(days=days)).exclude(payload="")
+    return StripeEvent.objects.filter(pk__in=list(old.values_list("pk", flat=True)[:limit])).update(payload="")

@@ -18,7 +18,7 @@ from django.test import Client
 from accounts.ledger import adjustments, expiry, operations
 from accounts.ledger.models import Lot, Wallet
 from accounts.notices import outbox
-from accounts.payments import disputes, reconciliation, refunds, rounds, terms, top_ups
+from accounts.payments import disputes, inbox, reconciliation, refunds, rounds, terms, top_ups
 from accounts.payments.facts import StripeRefused
 from accounts.payments.models import BonusStep, Customer, Drift, Payment, Refund, StripeEvent
 from accounts.payments.stripe_gateway import StripeGateway
@@ -326,3 +326,34 @@ def test_lists_are_read_page_by_page_with_what_was_asked_to_unfold(till: Till, b
         till.bought(bob, 500)
     listed = till.gateway._client.v1.payment_intents.list({"limit": 1, "expand": ["data.latest_charge"]})
     assert len([each.latest_charge.receipt_url for each in listed.auto_paging_iter()]) == 4
+
+
+def test_a_member_who_is_no_owner_decides_nothing_about_money(till: Till, bob: Any, settings: Any) -> None:
+    from accounts.models import Membership
+
+    settings.NBP_SELF_REFUND_DAYS = 14
+    payment = till.bought(bob, 1_000)
+    Membership.objects.filter(user=bob.user).update(role="member")
+    client = Client()
+    client.force_login(bob.user, backend="django.contrib.auth.backends.ModelBackend")
+    for path, data in (
+        ("auto-recharge/", {"threshold": "5", "amount": "10", "ceiling": "10"}),
+        ("limits/", {"mode": "test", "monthly_limit": "1"}),
+        ("portal/", {}),
+        (f"top-ups/{payment.public_id}/refund/", {"once": str(uuid.uuid4())}),
+    ):
+        answer = client.post(f"/billing/{path}", data, follow=True)
+        assert "Only an owner of this account can do that." in answer.content.decode(), path
+    assert not Refund.objects.exists() and wallet(bob).monthly_limit_micros is None
+    assert client.post("/billing/", {"amount": "1000"}).status_code == 302
+
+
+def test_bodies_of_events_are_emptied_after_their_days_and_known_ones_stay_known(till: Till, bob: Any) -> None:
+    till.bought(bob, 1_000)
+    till.rounds()
+    count = StripeEvent.objects.count()
+    assert inbox.forget(now=till.now() + timedelta(days=89)) == 0
+    assert inbox.forget(now=till.now() + timedelta(days=91)) == count
+    assert set(StripeEvent.objects.values_list("payload", flat=True)) == {""}
+    for body, headers in till.events:
+        assert not inbox.take(body, headers["Stripe-Signature"], now=till.now())
