@@ -35,10 +35,10 @@ class _Use:
         """The highest step that is reached. It is all used when what is left pays for no image like those before."""
         percent = self.used_micros * 100 // self.limit_micros
         step = next((each for each in _STEPS if percent >= each), None)
-        if step == _STEPS[1]:
-            usual = self.holds.aggregate(usual=Avg("authorized_micros"))["usual"] or 0
-            return _STEPS[0] if self.limit_micros - self.used_micros < usual else step
-        return step
+        if step is None or step == _STEPS[0]:
+            return step
+        usual = self.holds.aggregate(usual=Avg("authorized_micros"))["usual"] or 0
+        return _STEPS[0] if self.limit_micros - self.used_micros < usual else step
 
 
 def watch(*, now: datetime) -> None:

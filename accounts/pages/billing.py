@@ -52,7 +52,9 @@ def _wallet(account: Account) -> Wallet | None:
 
 
 def _rows(wallet: Wallet, now: datetime) -> list[PaymentRow]:
-    found = Payment.objects.filter(wallet=wallet).prefetch_related("refunds").order_by("-created_at")[:_SHOWN]
+    found = (
+        Payment.objects.filter(wallet=wallet).prefetch_related("refunds", "disputes").order_by("-created_at")[:_SHOWN]
+    )
     return [PaymentRow(each, _self_refundable(each, wallet, now), uuid.uuid4()) for each in found]
 
 
@@ -80,11 +82,16 @@ def _page(request: HttpRequest, account: Account, form: TopUpForm, *, status: in
             "maximum_cents": terms.maximum_cents(),
             "bonus_steps": BonusStep.objects.filter(is_active=True),
             "auto": auto,
+            "auto_pause": auto.next_try_at if auto and _is_long_ahead(auto.next_try_at) else None,
             "auto_form": AutoRechargeForm(initial=_initial(auto)),
             "saved_method": auto_recharge.saved_method(wallet)[1],
             "has_customer": customers.known_customer(account, livemode=wallet.mode == "live"),
         }
     return render(request, "billing/page.html", context, status=status)
+
+
+def _is_long_ahead(moment: datetime | None) -> bool:
+    return moment is not None and moment > datetime.now(UTC) + timedelta(minutes=5)
 
 
 def _limits_of(wallet: Wallet) -> dict[str, Any]:
@@ -167,7 +174,7 @@ def set_auto_recharge(request: HttpRequest, account: Account) -> HttpResponse:
     """Set up, change or turn off automatic recharge."""
     form, wallet = AutoRechargeForm(request.POST), _wallet(account)
     if wallet is None or not form.is_valid():
-        messages.error(request, "Write three amounts in dollars, such as 25 or 12.50.")
+        messages.error(request, "Automatic recharge was not changed: write three amounts, such as 25 or 12.50.")
         return redirect("billing")
     try:
         auto_recharge.set_up(
@@ -179,7 +186,7 @@ def set_auto_recharge(request: HttpRequest, account: Account) -> HttpResponse:
             now=datetime.now(UTC),
         )
     except terms.TopUpRefused as refusal:
-        messages.error(request, str(refusal))
+        messages.error(request, f"Automatic recharge was not changed. {refusal}")
     else:
         word = "on" if form.cleaned_data["is_enabled"] else "off"
         messages.success(request, f"Automatic recharge is {word}.")

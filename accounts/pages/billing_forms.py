@@ -24,7 +24,7 @@ class TopUpForm(forms.Form):
 
     def clean(self) -> dict[str, Any]:
         data = super().clean() or self.cleaned_data
-        cents = data.get("other") or data.get("amount")
+        cents = data.get("amount") if data.get("other") is None else data["other"]
         if not self.errors:
             try:
                 terms.check_amount(cents or 0)

@@ -42,7 +42,7 @@ def set_limits(request: HttpRequest, account: Account) -> HttpResponse:
     """Set a wallet's monthly spending limit and low balance."""
     form = LimitsForm(request.POST)
     if not form.is_valid():
-        messages.error(request, "Write amounts in dollars, such as 25 or 12.50, or leave them empty.")
+        messages.error(request, "The limits were not changed: write dollars, such as 25 or 12.50, or nothing.")
         return redirect("billing")
     data = form.cleaned_data
     limit, low = (None if data[name] is None else data[name] * MICROS_PER_CENT for name in _AMOUNTS)

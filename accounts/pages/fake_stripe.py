@@ -44,7 +44,15 @@ def portal(request: HttpRequest, session_id: str) -> HttpResponse:
     return _response(pages.portal(_fake(), session_id))
 
 
+@require_safe
+@never_cache
+def receipt(request: HttpRequest, object_id: str) -> HttpResponse:
+    """A receipt or an invoice."""
+    return _response(pages.receipt(_fake(), object_id))
+
+
 urlpatterns = [
     path("c/pay/<str:session_id>", checkout, name="fake-checkout"),
+    path("r/<str:object_id>", receipt, name="fake-receipt"),
     path("p/session/<str:session_id>", portal, name="fake-portal"),
 ]

@@ -53,6 +53,8 @@ def set_up(
     method_id, method = saved_method(wallet)
     if is_enabled:
         _check(method_id, amount_cents, monthly_ceiling_cents)
+        if threshold_micros > monthly_ceiling_cents * MICROS_PER_CENT:
+            raise terms.TopUpRefused("The balance to recharge at is above what may be bought in a month.")
     fields = {
         "is_enabled": is_enabled,
         "threshold_micros": threshold_micros,

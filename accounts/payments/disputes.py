@@ -7,6 +7,8 @@ from collections.abc import Sequence
 from datetime import datetime
 
 from accounts.ledger.models import Wallet
+from accounts.models import Account
+from accounts.notices import outbox
 from accounts.payments import connection, money
 from accounts.payments.facts import DisputeFacts, StripeUnavailable
 from accounts.payments.models import Dispute, Payment
@@ -63,7 +65,22 @@ def _follow(payment: Payment, facts: DisputeFacts, *, now: datetime) -> bool:
     row.status, row.updated_at = facts.status, now
     _freeze_or_thaw(row, before)
     row.save()
+    if row.status in OPEN and before not in OPEN:
+        _tell(row, now=now)
     return is_new
+
+
+def _tell(row: Dispute, *, now: datetime) -> None:
+    account = Account.objects.get(wallets=row.payment.wallet_id)
+    outbox.tell(
+        account,
+        key=f"dispute:{row.stripe_dispute_id}",
+        subject="A payment of yours was disputed",
+        body=f"Your bank was asked to take back a payment of ${row.amount_cents / 100:,.2f}. Until that is decided "
+        "your wallet is frozen: what was begun is finished, and nothing new is made. If you did not mean this, tell "
+        "your bank, and write to the operator of this service.\n",
+        now=now,
+    )
 
 
 def _credit_share(payment: Payment, facts: DisputeFacts) -> int:

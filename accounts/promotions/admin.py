@@ -35,7 +35,10 @@ class CodeForm(forms.ModelForm):  # type: ignore[type-arg]
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        if not self.instance.pk and "code" in self.fields:
+        if self.instance.pk:
+            # What was promised stays as it was.
+            del self.fields["amount_micros"]
+        else:
             self.initial.setdefault("code", codes.new_code())
 
     def clean_code(self) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from django.core.validators import MinValueValidator
 from django.db import models
 from django.db.models import F, Q
 
@@ -16,11 +17,16 @@ class RedemptionCode(models.Model):
     code = models.CharField(max_length=40, unique=True, help_text="Letters and digits; case and dashes do not matter.")
     mode = models.CharField(max_length=4, choices=MODES, default="live")
     amount_micros = models.BigIntegerField()
-    max_uses = models.PositiveIntegerField(null=True, blank=True, help_text="In all; empty = as often as you like.")
+    max_uses = models.PositiveIntegerField(
+        null=True, blank=True, validators=[MinValueValidator(1)], help_text="In all; empty = as often as you like."
+    )
     use_count = models.PositiveIntegerField(default=0, editable=False)
     valid_until = models.DateTimeField(null=True, blank=True)
     credit_days = models.PositiveIntegerField(
-        null=True, blank=True, help_text="Days until the credit expires; empty = never."
+        null=True,
+        blank=True,
+        validators=[MinValueValidator(1)],
+        help_text="Days until the credit expires; empty = never.",
     )
     is_active = models.BooleanField(default=True)
     note = models.CharField(max_length=200, blank=True)

@@ -292,7 +292,7 @@ def _buy_credit(visitor: Visitor) -> None:
     page.get_by_label("4242424242424242").check()
     page.get_by_role("button", name="Pay $25.00").click()
     page.wait_for_url("**/billing/top-ups/**")
-    expect(page.get_by_role("status")).to_contain_text("$25.00 are in your test wallet", timeout=30_000)
+    expect(page.get_by_role("status")).to_contain_text("$25.00 went into your test wallet", timeout=30_000)
     visitor.look()
     page.get_by_role("link", name="Billing").first.click()
     for summary in ("Automatic recharge: off", "Redeem a code", "Limits and mails"):

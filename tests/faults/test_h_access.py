@@ -43,6 +43,7 @@ CREDENTIAL_IN_PATH = {
     "webhooks/stripe",
     "dev/stripe/c/pay/<str:session_id>",
     "dev/stripe/p/session/<str:session_id>",
+    "dev/stripe/r/<str:object_id>",
     "accounts/^password/reset/key/(?P<uidb36>[0-9A-Za-z]+)-(?P<key>.+)/$",
 }
 METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE")

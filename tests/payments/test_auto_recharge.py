@@ -80,7 +80,7 @@ def test_a_bank_that_wants_its_customer_ends_it_with_a_link(till: Till, bob: Any
 
 
 def test_f11_a_threshold_above_the_amount_ends_at_the_ceiling(till: Till, bob: Any) -> None:
-    ready(till, bob, threshold_micros=500_000_000, monthly_ceiling_cents=5_000)
+    ready(till, bob, threshold_micros=45_000_000, monthly_ceiling_cents=5_000)
     for _ in range(5):
         till.rounds(seconds=61)
     assert autos() == ["succeeded", "succeeded"]

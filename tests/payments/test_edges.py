@@ -252,7 +252,7 @@ def test_a_refund_that_failed_is_not_told_as_a_success(till: Till, bob: Any, set
     path = f"/billing/top-ups/{payment.public_id}/refund/"
     answer = client.post(path, {"once": str(uuid.uuid4())}, follow=True).content.decode()
     assert Refund.objects.get().state == "failed"
-    assert "could not be sent back" in answer and "go back to where" not in answer
+    assert "could not be sent back" in answer and "$10.00 go back" not in answer
 
 
 def test_an_address_beyond_ascii_can_pay(till: Till, bob: Any) -> None:
@@ -357,3 +357,46 @@ def test_bodies_of_events_are_emptied_after_their_days_and_known_ones_stay_known
     assert set(StripeEvent.objects.values_list("payload", flat=True)) == {""}
     for body, headers in till.events:
         assert not inbox.take(body, headers["Stripe-Signature"], now=till.now())
+
+
+@pytest.mark.parametrize(
+    "typed", ["0", "0.00", "4.99", "$4", "-10", "1e3", "10,50", "1,000", "ten", "10.001", "9" * 20]
+)
+def test_an_amount_that_was_typed_is_never_taken_for_another(till: Till, bob: Any, typed: str) -> None:
+    client = Client()
+    client.force_login(bob.user, backend="django.contrib.auth.backends.ModelBackend")
+    answer = client.post("/billing/", {"amount": "1000", "other": typed})
+    assert answer.status_code == 422 and not Payment.objects.exists()
+    assert client.post("/billing/", {"amount": "1000", "other": " $12.50 "}).status_code == 302
+    assert Payment.objects.get().amount_cents == 1_250
+
+
+def test_a_code_is_switched_off_in_the_admin(till: Till, bob: Any) -> None:
+    from accounts.models import User
+    from accounts.promotions.models import RedemptionCode
+
+    operator = User.objects.create_superuser("op@example.com", "correct horse battery")
+    client = Client()
+    client.force_login(operator, backend="django.contrib.auth.backends.ModelBackend")
+    fields = {"code": "SPRING-26", "mode": "test", "amount_micros": "5", "max_uses": "", "note": "", "is_active": "on"}
+    made = client.post("/admin/promotions/redemptioncode/add/", fields | {"valid_until_0": "", "valid_until_1": ""})
+    assert made.status_code == 302
+    row = RedemptionCode.objects.get()
+    assert (row.code, row.amount_micros, row.created_by) == ("SPRING26", 5_000_000, operator)
+    path = f"/admin/promotions/redemptioncode/{row.pk}/change/"
+    bad = client.post(path, {"max_uses": "0", "credit_days": "0", "valid_until_0": "", "valid_until_1": ""})
+    assert bad.status_code == 200 and bad.content.decode().count("greater than or equal to 1") == 2
+    assert client.post(path, {"note": "leaked", "valid_until_0": "", "valid_until_1": ""}).status_code == 302
+    row.refresh_from_db()
+    assert (row.is_active, row.note, row.amount_micros) == (False, "leaked", 5_000_000)
+
+
+def test_a_dispute_is_told_by_mail_once_and_stands_at_its_payment(till: Till, bob: Any) -> None:
+    payment = till.bought(bob, 1_000)
+    till.fake.open_dispute(payment.stripe_charge_id or "")
+    till.rounds()
+    till.rounds()
+    assert [each.subject for each in mail.outbox] == ["A payment of yours was disputed"]
+    client = Client()
+    client.force_login(bob.user, backend="django.contrib.auth.backends.ModelBackend")
+    assert "Disputed at the bank" in client.get("/billing/").content.decode()

@@ -54,6 +54,7 @@ def test_the_nights_comparison_is_made_once_and_again_after_a_failure(till: Till
     second = nightly.run_if_due(now=tonight + timedelta(minutes=61))
     assert second is not None and second.error == "" and second.payments_checked == 1
     assert nightly.run_if_due(now=tonight + timedelta(hours=5)) is None
+    nightly.run_by_hand(now=tonight + timedelta(hours=6), days=1)
     assert ReconciliationRun.objects.count() == 1
 
 

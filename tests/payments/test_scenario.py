@@ -194,7 +194,7 @@ def test_sign_up_buy_spend_refund_and_read_the_statement(shop: Shop, queue: Any,
     lines = list(csv.DictReader(io.StringIO(client.get("/wallet/statement.csv").content.decode())))
     assert [each["kind"] for each in lines] == ["refund", "capture", "hold", "top_up"]
     assert lines[0]["available_after_usd"] == "0.0026" and lines[0]["held_after_usd"] == "0.00"
-    assert lines[-1]["payment"] == payment.public_id and lines[-1]["receipt"].startswith("https://")
+    assert lines[-1]["payment"] == payment.public_id and lines[-1]["receipt"]
 
     assert _command("audit_ledger")["ok"] is True
     reconciled = _command("reconcile_payments")

@@ -9,7 +9,7 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
-from accounts.payments import reconciliation
+from accounts.payments import nightly, reconciliation
 
 
 class Command(BaseCommand):
@@ -23,7 +23,7 @@ class Command(BaseCommand):
         if not 0 < options["days"] <= 3650:
             raise CommandError("--days must be from 1 to 3650.")
         try:
-            report = reconciliation.reconcile(now=datetime.now(UTC), days=options["days"])
+            report = nightly.run_by_hand(now=datetime.now(UTC), days=options["days"])
         except reconciliation.NotReconciled as error:
             raise CommandError(str(error)) from None
         answer = {

@@ -172,7 +172,9 @@ class PaymentAdmin(ReadOnlyAdmin):
     def change_view(
         self, request: HttpRequest, object_id: str, form_url: str = "", extra_context: Any = None
     ) -> HttpResponse:
-        context = {"is_refundable": _may_refund(request)}
+        row = Payment.objects.select_related("wallet").filter(pk=object_id).first() if _is_uuid(object_id) else None
+        is_possible = row is not None and refunds.refundable(row).cents > 0
+        context = {"is_refundable": is_possible and _may_refund(request)}
         return super().change_view(request, object_id, form_url, context | (extra_context or {}))
 
     def refund_view(self, request: HttpRequest, payment_id: uuid.UUID) -> HttpResponse:
@@ -209,6 +211,14 @@ class PaymentAdmin(ReadOnlyAdmin):
         self.log_change(request, payment, f"{told} {data['reason']}")
         self.message_user(request, told, messages.SUCCESS if made.state != "failed" else messages.ERROR)
         return True
+
+
+def _is_uuid(text: str) -> bool:
+    try:
+        uuid.UUID(text)
+    except ValueError:
+        return False
+    return True
 
 
 def _may_refund(request: HttpRequest) -> bool:

@@ -47,7 +47,7 @@ class FakeStripe:
     ) -> None:
         if not settings.NBP_IS_DEVELOPMENT:
             raise ImproperlyConfigured("The fake Stripe runs in development only (NBP_ENV=development).")
-        self.store = Store(path)
+        self.store = Store(path, pages)
         self.pages = pages
         self.secret_key = secret_key
         self.webhook_secret = webhook_secret

@@ -56,5 +56,15 @@ def portal(fake: FakeStripe, session_id: str) -> Page:
     return Page(200, render_to_string("fake_stripe/portal.html", context))
 
 
+def receipt(fake: FakeStripe, object_id: str) -> Page:
+    """GET: a receipt or an invoice, as far as play money has any."""
+    kinds = ("charge", "checkout.session")
+    found = next((each for kind in kinds for each in fake.objects(kind) if each["id"] == object_id), None)
+    if found is None:
+        return _message("There is no such paper.", 404)
+    cents = found["amount"] if found["object"] == "charge" else found["amount_total"]
+    return Page(200, render_to_string("fake_stripe/receipt.html", {"cents": cents, "id": object_id}))
+
+
 def _message(text: str, status: int) -> Page:
     return Page(status, render_to_string("fake_stripe/message.html", {"text": text}))

@@ -121,7 +121,7 @@ def complete(book: Book, session: Object) -> None:
         status="paid",
         amount_paid=session["amount_total"],
         currency=session["currency"],
-        hosted_invoice_url=f"https://invoice.stripe.com/i/fake/{session['id']}",
+        hosted_invoice_url=f"{book.pages}/r/{session['id']}",
     )
     book.put(session | {"status": "complete", "payment_status": "paid", "invoice": invoice["id"], "url": None})
 
@@ -187,7 +187,7 @@ def charge(book: Book, intent: Object, *, is_paid: bool) -> Object:
         metadata=intent["metadata"],
         _number=number,
     )
-    return book.put(made | {"receipt_url": f"https://pay.stripe.com/receipts/fake/{made['id']}"})
+    return book.put(made | {"receipt_url": f"{book.pages}/r/{made['id']}"})
 
 
 def succeed(book: Book, intent: Object, card: Card) -> Object:
@@ -216,7 +216,7 @@ def decline(book: Book, intent: Object, reason: str) -> Object:
         "type": "card_error",
         "code": "authentication_required" if is_asking else "card_declined",
         "decline_code": reason,
-        "message": f"Your card was declined: {reason.replace('_', ' ')}.",
+        "message": f"The payment was declined: {reason.replace('_', ' ')}.",
     }
     changed = book.put(
         intent | {"status": "requires_payment_method", "latest_charge": made["id"], "last_payment_error": error}

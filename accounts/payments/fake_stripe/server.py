@@ -57,7 +57,9 @@ class _Handler(http.server.BaseHTTPRequestHandler):
 
     def _answer_page(self, method: str, path: str, body: str) -> None:
         _, _, session_id = path.rpartition("/")
-        if path.startswith("/p/session/"):
+        if path.startswith("/r/"):
+            page = pages.receipt(self.fake, session_id)
+        elif path.startswith("/p/session/"):
             page = pages.portal(self.fake, session_id)
         elif method == "POST":
             page = pages.pay(self.fake, session_id, parse_qs(body).get("card", [""])[0])

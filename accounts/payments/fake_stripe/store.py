@@ -25,9 +25,10 @@ CREATE TABLE IF NOT EXISTS fault (number INTEGER PRIMARY KEY, method TEXT, path 
 class Book:
     """The fake's objects within one transaction. Names that begin with "_" are its own and never answered."""
 
-    def __init__(self, connection: sqlite3.Connection, now: float) -> None:
+    def __init__(self, connection: sqlite3.Connection, now: float, pages: str) -> None:
         self._connection = connection
         self.now = now
+        self.pages = pages
 
     def put(self, found: Object) -> Object:
         """Keep an object, new or changed."""
@@ -95,7 +96,8 @@ class Book:
 class Store:
     """Opens the book for one transaction at a time."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, pages: str) -> None:
+        self._pages = pages
         path.parent.mkdir(parents=True, exist_ok=True)
         self._path = path
         self._lock = threading.Lock()
@@ -117,7 +119,7 @@ class Store:
         with self._lock, self._open() as connection:
             connection.execute("BEGIN IMMEDIATE")
             try:
-                yield Book(connection, now)
+                yield Book(connection, now, self._pages)
             except BaseException:
                 connection.execute("ROLLBACK")
                 raise

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from decimal import Decimal
+
+from django.core.validators import MaxValueValidator, MinValueValidator
 from django.db import models
 from django.db.models import Q
 
@@ -12,9 +15,16 @@ class BonusStep(models.Model):
     """From this amount on a top-up brings so much more. The highest step that fits holds."""
 
     minimum_cents = models.BigIntegerField(unique=True)
-    percent = models.DecimalField(max_digits=5, decimal_places=2)
+    percent = models.DecimalField(
+        max_digits=5,
+        decimal_places=2,
+        validators=[MinValueValidator(Decimal("0.01")), MaxValueValidator(Decimal(100))],
+    )
     credit_days = models.PositiveIntegerField(
-        null=True, blank=True, help_text="Days until the bonus expires; empty = never."
+        null=True,
+        blank=True,
+        validators=[MinValueValidator(1)],
+        help_text="Days until the bonus expires; empty = never.",
     )
     is_active = models.BooleanField(default=True)
 
