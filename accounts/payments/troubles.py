@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from django.db.models import QuerySet
+from django.db.models import Count, QuerySet, Value
 
 from accounts.notices.models import Notice
 from accounts.payments.models import Dispute, Drift, Payment, StripeEvent
@@ -17,3 +17,17 @@ TROUBLES: dict[str, Callable[[], QuerySet[Any]]] = {
     "events_given_up": lambda: StripeEvent.objects.filter(processed_at=None, next_try_at=None),
     "mails_given_up": lambda: Notice.objects.filter(sent_at=None, next_try_at=None),
 }
+
+
+def counts() -> dict[str, int]:
+    """How many of each there are, in one query."""
+    first, *others = (
+        rows()
+        .order_by()
+        .annotate(what=Value(name))
+        .values("what")
+        .annotate(count=Count("pk"))
+        .values_list("what", "count")
+        for name, rows in TROUBLES.items()
+    )
+    return dict.fromkeys(TROUBLES, 0) | dict(first.union(*others, all=True))

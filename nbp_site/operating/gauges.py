@@ -15,7 +15,7 @@ from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.registry import Collector
 
 from accounts.ledger.models import Hold
-from accounts.payments.troubles import TROUBLES
+from accounts.payments import troubles
 from generation.channels.models import Channel
 from generation.egress import loop
 from generation.models import LIVE_STATES, Output, State
@@ -103,8 +103,8 @@ def _workers() -> Iterator[GaugeMetricFamily]:
 def _payments() -> Iterator[GaugeMetricFamily]:
     """What about payments waits for a person."""
     found = GaugeMetricFamily("nbp_payment_troubles", "Payments and papers that wait for a person.", labels=("what",))
-    for what, rows in TROUBLES.items():
-        found.add_metric((what,), rows().count())
+    for what, count in troubles.counts().items():
+        found.add_metric((what,), count)
     yield found
 
 

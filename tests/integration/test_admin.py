@@ -804,3 +804,14 @@ def test_a_model_switched_off_here_is_not_sold(desk: Desk) -> None:
     with pytest.raises(Refusal):
         submission.quote(desk.alice.requester(), GenerationRequest("x", model=row.name), now=datetime.now(UTC))
     desk.post("generation_imagemodel_change", row.pk, expected=200, **(form | {"default_size": "4K"}))
+
+
+def test_the_first_page_says_what_about_payments_waits_for_a_person(world: World) -> None:
+    page = world.get("index")
+    found = dict(re.findall(r'<a href="[^"]*">([\w ]+)</a></th><td colspan="2">(\d+)</td>', page))
+    assert found == {
+        "Drift between Stripe and the ledger": "1",
+        "Disputes to answer": "1",
+        "Events that were given up": "1",
+    }
+    assert "Compared with Stripe" in page

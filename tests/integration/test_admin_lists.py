@@ -29,7 +29,7 @@ pytestmark = pytest.mark.django_db(transaction=True)
 CHARGES = "generation_charge_changelist"
 # What a page may ask: session, user, rows, count; then sums, and whatever its filters offer.
 STATEMENTS = {
-    "index": 19,
+    "index": 15,
     CHARGES: 10,
     "generation_generation_changelist": 5,
     "ledger_entry_changelist": 4,

@@ -13,7 +13,7 @@ from django.urls import reverse
 from accounts.ledger.admin.amounts import dollars
 from accounts.payments.models import Payment, ReconciliationRun, Refund
 from accounts.payments.models.payments import MICROS_PER_CENT
-from accounts.payments.troubles import TROUBLES
+from accounts.payments.troubles import counts
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,9 +66,9 @@ _PAGES = {
 
 
 def _troubles() -> Iterator[Trouble]:
-    for name, rows in TROUBLES.items():
+    for name, count in counts().items():
         title, page, query = _PAGES[name]
-        yield Trouble(title, rows().count(), reverse(f"admin:{page}_changelist") + query)
+        yield Trouble(title, count, reverse(f"admin:{page}_changelist") + query)
 
 
 def _reconciled() -> str:
