@@ -1,4 +1,4 @@
-"""The address a request came from."""
+"""The address a request came from, and the site's own as it was asked at."""
 
 from __future__ import annotations
 
@@ -12,3 +12,8 @@ def address_of(request: HttpRequest) -> str:
     if getattr(settings, "SECURE_PROXY_SSL_HEADER", None) and forwarded:
         return str(forwarded.rsplit(",", 1)[-1].strip())
     return str(request.META.get("REMOTE_ADDR", ""))
+
+
+def origin_of(request: HttpRequest) -> str:
+    """The site's address without a slash at its end."""
+    return str(settings.NBP_BASE_URL).rstrip("/") or request.build_absolute_uri("/").rstrip("/")

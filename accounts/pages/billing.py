@@ -27,6 +27,7 @@ from accounts.payments import auto_recharge, connection, customers, following, r
 from accounts.payments.facts import StripeRefused, StripeUnavailable
 from accounts.payments.models import AutoRecharge, BonusStep, Payment, Refund
 from accounts.payments.models.payments import MICROS_PER_CENT, UNFINISHED
+from accounts.request_address import origin_of
 
 _SHOWN = 50
 _NO_ANSWER = "Our payment provider does not answer. Try again in a moment."
@@ -39,11 +40,6 @@ class PaymentRow:
     payment: Payment
     refundable_cents: int
     once: uuid.UUID
-
-
-def origin_of(request: HttpRequest) -> str:
-    """The site's address without a slash at its end."""
-    return str(settings.NBP_BASE_URL).rstrip("/") or request.build_absolute_uri("/").rstrip("/")
 
 
 def _wallet(account: Account) -> Wallet | None:

@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from django.conf import settings
 from django.contrib import messages
 from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
@@ -22,6 +21,7 @@ from accounts.models import Account, ApiKey
 from accounts.pages.forms import KeyForm
 from accounts.pages.tickets import new_ticket, redeem
 from accounts.pages.visitors import account_page, is_suspended, user_of
+from accounts.request_address import origin_of
 
 _SHOWN = 200
 _SUSPENDED = "This account is suspended: it cannot make or change keys. Ask the operator of this service."
@@ -64,7 +64,7 @@ def _page(request: HttpRequest, account: Account, form: KeyForm, *, status: int 
 
 def _shown_once(request: HttpRequest, issued: keys.IssuedKey, replaces: ApiKey | None = None) -> HttpResponse:
     """The only answer that ever holds this secret."""
-    origin = settings.NBP_BASE_URL.rstrip("/") or request.build_absolute_uri("/").rstrip("/")
+    origin = origin_of(request)
     curl = (
         f"curl -sS {origin}/api/v1/generations \\\n"
         f"  -H 'Authorization: Bearer {issued.raw}' \\\n"

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import logging
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 
 from django.conf import settings
 from django.db.models import F, Q, QuerySet, Sum
 
 from accounts import crash_points
+from accounts.ledger.limits import month_of
 from accounts.ledger.models import Wallet
 from accounts.models import Account
 from accounts.notices import outbox
@@ -116,16 +117,10 @@ def run_due(*, now: datetime, limit: int = 20) -> int:
 
 def spent_this_month(wallet: Wallet, *, now: datetime) -> int:
     """Cents that auto-recharge took since the first of the month (UTC), or is about to take."""
-    since = now.astimezone(UTC).replace(day=1, hour=0, minute=0, second=0, microsecond=0)
     rows = Payment.objects.filter(
-        wallet=wallet, kind=Payment.Kind.AUTO, created_at__gte=since, state__in=(*UNFINISHED, State.SUCCEEDED)
+        wallet=wallet, kind=Payment.Kind.AUTO, created_at__gte=month_of(now), state__in=(*UNFINISHED, State.SUCCEEDED)
     )
     return rows.aggregate(total=Sum("amount_cents"))["total"] or 0
-
-
-def _next_month(now: datetime) -> datetime:
-    first = now.astimezone(UTC).replace(day=1, hour=0, minute=0, second=0, microsecond=0)
-    return (first + timedelta(days=32)).replace(day=1)
 
 
 def _begin(pk: int, gateway: StripeGateway, *, now: datetime) -> Payment | None:
@@ -269,7 +264,7 @@ def _tell_of_the_end(row: AutoRecharge, payment: Payment, why: str, *, now: date
 
 
 def _at_the_ceiling(row: AutoRecharge, *, now: datetime) -> None:
-    until = _next_month(now)
+    until = month_of(month_of(now) + timedelta(days=32))
     AutoRecharge.objects.filter(pk=row.pk).update(next_try_at=until)
     body = (
         f"Automatic recharge reached its monthly ceiling of ${row.monthly_ceiling_cents / 100:,.2f} and pauses until "

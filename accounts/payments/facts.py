@@ -98,10 +98,8 @@ class RefundFacts:
     id: str
     status: str
     amount_cents: int
-    currency: str
     intent_id: str
     refund_id: str
-    reason: str
     error: str
 
 
@@ -114,7 +112,6 @@ class DisputeFacts:
     reason: str
     amount_cents: int
     withdrawn_cents: int
-    currency: str
     intent_id: str
     created: datetime
 

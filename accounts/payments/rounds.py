@@ -5,10 +5,9 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
-from typing import TypeVar
 
 from django.db import DatabaseError
-from django.db.models import F, Model
+from django.db.models import F
 
 from accounts.notices import outbox
 from accounts.payments import auto_recharge, connection, following, inbox, refunds, top_ups
@@ -17,7 +16,6 @@ from accounts.payments.models import Payment, Refund
 from accounts.payments.models.payments import UNFINISHED
 
 logger = logging.getLogger(__name__)
-M = TypeVar("M", bound=Model)
 _LONGEST_PAUSE = timedelta(hours=1)
 _MAX_CHECKS = 400
 _CANNOT = (StripeUnavailable, StripeRefused, top_ups.TopUpUnavailable)
@@ -52,18 +50,17 @@ def _deliver(_: str, body: bytes, headers: dict[str, str]) -> int:
     return 200
 
 
-def _claim(model: type[M], row: M, checks: int, *, now: datetime) -> bool:
+def _claim(row: Payment | Refund, *, now: datetime) -> bool:
     """Take a row that is due; the next look is later and later."""
-    pause = min(_LONGEST_PAUSE, timedelta(seconds=30 * 1.5 ** min(checks, 20)))
-    again = now + pause if checks < _MAX_CHECKS else None
-    due = getattr(row, "next_check_at")  # noqa: B009
-    rows = model._default_manager.filter(pk=row.pk, next_check_at=due)
+    pause = min(_LONGEST_PAUSE, timedelta(seconds=30 * 1.5 ** min(row.checks, 20)))
+    again = now + pause if row.checks < _MAX_CHECKS else None
+    rows = type(row)._default_manager.filter(pk=row.pk, next_check_at=row.next_check_at)
     return bool(rows.update(next_check_at=again, checks=F("checks") + 1))
 
 
 def _check_payments(*, now: datetime, limit: int = 20) -> None:
     for row in Payment.objects.filter(next_check_at__lte=now).order_by("next_check_at")[:limit]:
-        if not _claim(Payment, row, row.checks, now=now):
+        if not _claim(row, now=now):
             continue
         try:
             if row.state in UNFINISHED:
@@ -76,7 +73,7 @@ def _check_refunds(*, now: datetime, limit: int = 20) -> None:
     for row in (
         Refund.objects.select_related("payment").filter(next_check_at__lte=now).order_by("next_check_at")[:limit]
     ):
-        if not _claim(Refund, row, row.checks, now=now):
+        if not _claim(row, now=now):
             continue
         row.checks += 1
         try:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 
-from django.conf import settings
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import render
 from django.views.decorators.http import require_safe
 
+from accounts.request_address import origin_of
 from generation import queries
 from generation.contract import SIZES
 
@@ -25,7 +25,7 @@ def landing(request: HttpRequest) -> HttpResponse:
 
 
 def _curl(request: HttpRequest) -> str:
-    origin = settings.NBP_BASE_URL.rstrip("/") or request.build_absolute_uri("/").rstrip("/")
+    origin = origin_of(request)
     return (
         f"curl -sS {origin}/api/v1/generations \\\n"
         "  -H 'Authorization: Bearer nbp_test_...' \\\n"

@@ -25,16 +25,11 @@ from accounts.payments.stripe_gateway import StripeGateway
 from accounts.promotions import signup_credit
 from accounts.promotions.models import SignupCredit
 from accounts.transactions import write_transaction
-from generation import audit
 from tests.payments.conftest import Till, entries, wallet
 from tests.payments.test_refunds import ask, spend
 from tests.payments.test_webhooks import EVENT
 
-
-@pytest.fixture(autouse=True)
-def _holds_without_outputs(monkeypatch: pytest.MonkeyPatch) -> None:
-    kept = {name: check for name, check in audit.CHECKS.items() if check is not audit.holds_have_outputs}
-    monkeypatch.setattr(audit, "CHECKS", kept)
+pytestmark = pytest.mark.usefixtures("holds_without_outputs")
 
 
 def give(till: Till, person: Any, micros: int, expires_at: datetime | None = None) -> None:

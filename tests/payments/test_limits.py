@@ -19,7 +19,7 @@ from generation.contract import GenerationRequest, Refusal
 from tests.conftest import limited
 from tests.payments.conftest import wallet
 
-pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("audited")]
+pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("audited", "holds_without_outputs")]
 DOLLAR = 1_000_000
 
 
@@ -104,14 +104,6 @@ def test_a_hold_of_last_month_ends_in_last_month(alice: Any) -> None:
         "starts_at__month", "reserved_micros", "spent_micros"
     )
     assert list(rows) == [(10, 0, DOLLAR // 2), (11, 0, 0)]
-
-
-@pytest.fixture(autouse=True)
-def _holds_without_outputs(monkeypatch: pytest.MonkeyPatch) -> None:
-    from generation import audit
-
-    kept = {name: check for name, check in audit.CHECKS.items() if check is not audit.holds_have_outputs}
-    monkeypatch.setattr(audit, "CHECKS", kept)
 
 
 # --- mails -----------------------------------------------------------------------------------------------------------

@@ -23,7 +23,7 @@ from accounts.promotions.models import Redemption, RedemptionCode, SignupCredit
 from accounts.transactions import write_transaction
 from tests.payments.conftest import Till, entries, wallet
 
-pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("audited")]
+pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("audited", "holds_without_outputs")]
 NOW = datetime.now(UTC)
 
 
@@ -155,15 +155,6 @@ def test_money_on_hold_stays_usable_and_expires_when_it_is_released(bob: Any) ->
         ("expire", 1_000_000),
         ("expire", 1_500_000),
     ]
-
-
-@pytest.fixture(autouse=True)
-def _holds_without_outputs(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The ledger's tests hold money for outputs that do not exist."""
-    from generation import audit
-
-    kept = {name: check for name, check in audit.CHECKS.items() if check is not audit.holds_have_outputs}
-    monkeypatch.setattr(audit, "CHECKS", kept)
 
 
 # --- sign-up credit --------------------------------------------------------------------------------------------------

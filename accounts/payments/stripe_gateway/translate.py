@@ -116,10 +116,8 @@ def refund(found: stripe.Refund) -> RefundFacts:
         id=found.id,
         status=str(found.status),
         amount_cents=found.amount,
-        currency=found.currency,
         intent_id=id_of(found.payment_intent),
         refund_id=_text(found.metadata, REFUND_KEY),
-        reason=str(found.reason or ""),
         error=_text(found, "failure_reason"),
     )
 
@@ -132,7 +130,6 @@ def dispute(found: stripe.Dispute) -> DisputeFacts:
         reason=str(found.reason),
         amount_cents=found.amount,
         withdrawn_cents=_withdrawn(found),
-        currency=found.currency,
         intent_id=id_of(found.payment_intent),
         created=moment(found.created),
     )
