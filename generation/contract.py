@@ -6,7 +6,7 @@ adapter turns a `Call` into its provider's form and the provider's answer into a
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -131,7 +131,12 @@ class Turn:
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """One attempt's worth of work for an adapter. Seconds are wall-clock; `spool` is a directory for large bodies."""
+    """One attempt's worth of work for an adapter. Seconds are wall-clock; `spool` is a directory for large bodies.
+
+    `is_multimodal` is whether the model answers with words and pictures, or makes pictures only. `mask` is white where
+    the first reference may change. `handle` names work that an earlier attempt left running upstream: it is followed,
+    not begun anew. What can be followed so is told to `keep_handle` as soon as the upstream has named it.
+    """
 
     upstream_model: str
     prompt: str = field(repr=False)
@@ -139,15 +144,20 @@ class Call:
     image_size: str
     spool: Path
     image_sizes_selectable: bool = True
+    is_multimodal: bool = True
+    lane: str = "standard"
     references: tuple[ImageFile, ...] = ()
     history: tuple[Turn, ...] = ()
     search_grounding: bool = False
     thinking_level: str | None = None
     seed: int | None = None
+    mask: ImageFile | None = None
     attempt_number: int = 1
     index: int = 0
     deadline_seconds: float = 280.0
     byte_cap: int = 64 * 1024 * 1024
+    handle: str = ""
+    keep_handle: Callable[[str], Awaitable[None]] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,7 +182,8 @@ class Source:
 class Answer:
     """An upstream's complete answer. `image` is None when it made none; then `finish` says why.
 
-    `finish` is one of: ok, refused, no_image. `finish_reason` is the upstream's own word.
+    `finish` is one of: ok, refused, no_image. `finish_reason` is the upstream's own word. `cost_micros` is what it says
+    that it bills, None where it does not say.
     """
 
     finish: Literal["ok", "refused", "no_image"]
@@ -183,6 +194,7 @@ class Answer:
     sources: tuple[Source, ...] = ()
     search_suggestions: str = ""
     usage: Usage = Usage()
+    cost_micros: int | None = None
     draft_count: int = 0
     upstream_request_id: str = ""
 

@@ -32,7 +32,14 @@ nearly_base64_texts = st.one_of(
     ),
     st.text("AQ+/-_=", max_size=60),
 )
-strings = st.one_of(st.text(max_size=40), base64_texts, base64_texts, nearly_base64_texts)
+texts_with_data_urls = st.builds(
+    "{}data:{};base64,{}{}".format,
+    st.sampled_from(["", "", "![a picture](", "Here: "]),
+    st.sampled_from(["image/png", "image/jpeg", "", "IMAGE/WEBP;charset=utf-8"]),
+    st.one_of(base64_texts, nearly_base64_texts),
+    st.sampled_from(["", "", ")", ") and words", "\n![b](data:image/png;base64,QUJD)"]),
+)
+strings = st.one_of(st.text(max_size=40), base64_texts, base64_texts, nearly_base64_texts, texts_with_data_urls)
 values = st.recursive(
     st.one_of(st.none(), st.booleans(), st.integers(), st.floats(allow_nan=False, allow_infinity=False), strings),
     lambda inner: st.one_of(st.lists(inner, max_size=5), st.dictionaries(strings, inner, max_size=5)),

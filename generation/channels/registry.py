@@ -9,7 +9,7 @@ from django.db.models.signals import post_delete, post_save
 from accounts.compiled import CompiledSelect
 from accounts.remembered import Remembered
 from generation.channels.adapter import Adapter, Credentials
-from generation.channels.adapters.gemini import GeminiAdapter
+from generation.channels.adapters.google.adapter import GeminiAdapter
 from generation.channels.adapters.sandbox import SandboxAdapter
 from generation.channels.models import Channel
 from generation.channels.seed import environment_base_url, environment_secret

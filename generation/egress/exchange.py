@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import secrets
 from base64 import b64encode
 from collections.abc import Iterator
@@ -16,6 +17,7 @@ from generation.egress.lifting import Lifted
 
 DEFAULT_BYTE_CAP = 64 * 1024 * 1024
 _MARKER_BYTES = 30
+_MARKER_IN_URL = re.compile(r"(?<=;base64,)[A-Za-z0-9+/]{40}", re.IGNORECASE)
 
 
 @dataclass(slots=True)
@@ -58,8 +60,9 @@ class Exchange:
 
     def text_of(self, text: str) -> str:
         """A string of the answer as it was sent."""
-        lifted = self._lifted.get(text)
-        return lifted.text() if lifted else text
+        if text in self._lifted:
+            return self._lifted[text].text()
+        return _MARKER_IN_URL.sub(lambda marker: self.text_of(marker[0]), text) if self._lifted else text
 
     def discard(self) -> None:
         """Remove the files that nobody kept."""

@@ -1,12 +1,14 @@
 """Lifts long base64 strings out of a JSON answer into files while it comes; all else it says must stay as it was.
 
-In the place of a lifted string stands its marker, which is short, random and base64 itself.
+In the place of a lifted string stands its marker, which is short, random and base64 itself. Of a string that holds a
+data URL (RFC 2397), and perhaps words around it, only the base64 is lifted.
 """
 
 from __future__ import annotations
 
 import hashlib
 import io
+import re
 import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -22,6 +24,9 @@ REST_BYTE_CAP = 4 * 1024 * 1024
 # An object, a list, a string, or the first byte of a byte order mark.
 _JSON_STARTS = (b"{", b"[", b'"', b"\xef")
 _LONGEST_BLANK_BYTES = 4096
+# Where the base64 of a data URL begins, as it stands in a JSON string, and a run of its characters.
+_DATA_URL = re.compile(rb"data:[A-Za-z0-9.+;=_-]{0,60}(?:\\?/[A-Za-z0-9.+;=_-]{0,60})?;base64,", re.IGNORECASE)
+_BASE64_RUN = re.compile(rb"(?:[A-Za-z0-9+/=_-]+|\\/)*")
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,7 +99,8 @@ class _Draft:
 class LiftingSink:
     """A sink for JSON: long base64 strings go to files in `directory`, all the rest stays in memory.
 
-    A long string that turns out not to be base64 stays where it was, even when that shows only at its last byte.
+    A long string that turns out not to be base64 stays where it was, even when that shows only at its last byte. A
+    data URL within a string is found in its first `long_bytes`.
     `byte_cap` limits the body and so the files too; what stays in memory is limited to 4 MB. Strings shorter than
     `long_bytes` are left alone. Raises BodyTooLarge, OSError, and httpx2.DecodingError for a body that ends inside a
     string.
@@ -110,6 +116,7 @@ class LiftingSink:
         self._tokens = LongStrings(long_bytes)
         self._rest = bytearray()
         self._draft: _Draft | None = None
+        self._is_embedded = False
         self._is_staying = False
 
     def write(self, piece: bytes) -> None:
@@ -134,15 +141,33 @@ class LiftingSink:
             draft.discard()
 
     def _lift(self, text: bytes) -> None:
+        if self._draft is None:
+            text = self._begin(text)
+        run = _BASE64_RUN.match(text) if self._is_embedded else None
+        border = run.end() if run else len(text)
         try:
-            if self._draft is None:
-                self._begin(text)
-            else:
-                self._draft.take(text)
+            self._take(text[:border])
         except NotBase64:
             self._put_back(text)
+            return
+        if border < len(text):
+            self._end_draft()
+            self._is_staying = True
+            self._keep(text[border:])
 
-    def _begin(self, text: bytes) -> None:
+    def _begin(self, text: bytes) -> bytes:
+        """A long string opens. What of its first piece may be base64."""
+        url = _DATA_URL.search(text)
+        self._is_embedded = url is not None
+        if url is None:
+            return text
+        self._keep(b'"' + text[: url.end()])
+        return text[url.end() :]
+
+    def _take(self, text: bytes) -> None:
+        if self._draft is not None:
+            self._draft.take(text)
+            return
         base64 = Base64Text()
         # Before there is a file, since most long strings that are no base64 show it at once.
         decoded = base64.feed(text)
@@ -152,22 +177,28 @@ class LiftingSink:
     def _put_back(self, text: bytes) -> None:
         """The string stays in its place after all: what was lifted of it, and then `text`."""
         self._is_staying = True
-        self._keep(b'"')
+        if not self._is_embedded:
+            self._keep(b'"')
         if self._draft is not None:
             self._require_room(self._draft.text_byte_count())
             self._keep(self._draft.text())
             self.discard()
         self._keep(text)
 
+    def _end_draft(self) -> None:
+        if self._draft is None:
+            return
+        try:
+            lifted = self._draft.finish()
+        except NotBase64:
+            self._put_back(b"")
+            return
+        self._draft = None
+        self._keep((b"" if self._is_embedded else b'"') + self._register(lifted))
+
     def _end_string(self) -> None:
-        if self._draft is not None:
-            try:
-                lifted = self._draft.finish()
-                self._draft = None
-                self._keep(b'"' + self._register(lifted))
-            except NotBase64:
-                self._put_back(b"")
-        self._is_staying = False
+        self._end_draft()
+        self._is_staying = self._is_embedded = False
         self._keep(b'"')
 
     def _keep(self, text: bytes) -> None:

@@ -15,8 +15,8 @@ from typing import Any, Protocol
 from django.db.models import Sum
 
 from generation import submission
+from generation.channels.fakes.faults import NAMES
 from generation.channels.fakes.gemini import FakeGemini, Fault
-from generation.channels.fakes.gemini_faults import NAMES
 from generation.channels.models import Channel
 from generation.contract import GenerationRequest
 from generation.models import Attempt, Charge, Cost, Media

@@ -23,8 +23,8 @@ from google import genai
 from google.genai import errors, types
 from PIL import Image
 
+from generation.channels.fakes.faults import NAMES, fault_in
 from generation.channels.fakes.gemini import FakeGemini, Fault
-from generation.channels.fakes.gemini_faults import NAMES, fault_in
 
 ROOT = Path(__file__).parents[2]
 MODEL = "gemini-3-pro-image"

@@ -25,7 +25,7 @@ import pytest
 from PIL import Image
 
 from generation.channels.adapter import Credentials
-from generation.channels.adapters.gemini import GeminiAdapter
+from generation.channels.adapters.google.adapter import GeminiAdapter
 from generation.channels.fakes.gemini import FakeGemini, Fault
 from generation.contract import Answer, Call, ChannelError, ImageFile, Part, Source, Turn, Usage
 from generation.egress import loop, transport

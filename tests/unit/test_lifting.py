@@ -120,12 +120,39 @@ def test_lifted_is_what_pydantic_takes_for_base64_and_decodes_to_the_same(
         found = record.lifted(marker) if marker else None
         data = plainly_decoded(text)
         if data is None or not is_long:
-            assert (found, value) == (None, text)
+            assert (found, record.text_of(value)) == (None, text)
             return
         assert found is not None
         assert found.read() == record.bytes_of(marker or b"") == data
         assert (found.byte_count, found.sha256) == (len(data), hashlib.sha256(data).hexdigest())
         assert record.text_of(value) == text
+
+
+@settings(deadline=None, max_examples=200)
+@given(
+    st.sampled_from(["", "![a picture](", "Here it is:\n"]),
+    st.binary(min_size=30, max_size=90),
+    st.sampled_from(
+        ["", ")", " and words", '"'],
+    ),
+    st.booleans(),
+    seeds,
+)
+def test_of_a_data_url_within_a_string_only_the_base64_is_lifted(
+    folder: Path, before: str, data: bytes, after: str, has_escapes: bool, cutting: int
+) -> None:
+    text = f"{before}data:image/png;base64,{encoded(data)}{after}"
+    body = json.dumps([text]).replace("/", "\\/" if has_escapes else "/").encode()
+    first, rest = body[:60], body[60:]
+    with exchange(spool=folder) as record:
+        # The first piece of a long string is long enough to hold the words before the base64.
+        (value,) = json.loads(rest_of(record, [first, *cut(rest, cutting)], folder))
+        marker = value.removeprefix(f"{before}data:image/png;base64,").removesuffix(after)
+        found = record.lifted(base64.b64decode(marker))
+        assert found is not None
+        assert (found.read(), found.sha256) == (data, hashlib.sha256(data).hexdigest())
+        assert record.text_of(value) == text
+    assert list(folder.iterdir()) == []
 
 
 @settings(deadline=None, max_examples=20)

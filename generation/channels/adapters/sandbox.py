@@ -9,9 +9,10 @@ from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from generation.channels.adapter import Credentials
+from generation.channels.adapter import Credentials, Option
 from generation.channels.adapters.sandbox_script import directives, raise_scripted, slow_seconds
-from generation.channels.drawing import draw, pixel_size
+from generation.channels.drawing import draw
+from generation.channels.pixels import pixel_size
 from generation.contract import Answer, Call, ChannelError, Part, Source, SpooledImage, Usage
 
 _DRAWING_THREADS = 2
@@ -37,6 +38,9 @@ class SandboxAdapter:
 
     kind = "sandbox"
     needs_secret = False
+    abilities = frozenset({"grounding", "thinking", "history", "seed", "mask"})
+    lanes = frozenset({"standard", "flex", "batch"})
+    options: Mapping[str, Option] = {}
 
     def __init__(self) -> None:
         self._executor = ThreadPoolExecutor(_DRAWING_THREADS, thread_name_prefix="sandbox-drawing")

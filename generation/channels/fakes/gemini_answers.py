@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import base64
 import json
 import secrets
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from generation.channels.drawing import ImageFormat
-from generation.channels.fakes.gemini_faults import Fault
+from generation.channels.fakes.faults import Fault
 from generation.channels.fakes.gemini_request import Asked, GoogleError
-from generation.channels.fakes.gemini_studio import Studio
+from generation.channels.fakes.studio import Studio
 
 _TOKENS_PER_INPUT_IMAGE = 560
 _THINKING_TOKENS = 225
@@ -83,22 +81,7 @@ class Composition:
         return [*words, *twin, self._picture(size)]
 
     def _picture(self, size: str) -> dict[str, Any]:
-        image_format: ImageFormat = "JPEG" if self._fault.name == "jpeg" else "PNG"
-        data = self._spoiled(size) or self._studio.picture(self._asked, size, image_format=image_format)
-        if self._fault.name == "wrong-mime":
-            return self._signed(data, self._fault.argument or "image/jpeg")
-        return self._signed(data, f"image/{image_format.lower()}")
-
-    def _spoiled(self, size: str) -> bytes:
-        if self._fault.name == "not-an-image":
-            return base64.b64encode(b"<html><body>This is no image.</body></html>" * 40)
-        if self._fault.name == "bad-base64":
-            data = self._studio.picture(self._asked, size)
-            return data[: len(data) // 2] + b"*!*" + data[len(data) // 2 :]
-        if self._fault.name == "broken-image":
-            whole = base64.b64decode(self._studio.picture(self._asked, size))
-            return base64.b64encode(whole[: len(whole) // 2])
-        return b""
+        return self._signed(*self._studio.picture_under(self._fault, self._asked, size))
 
     def _signed(self, data: bytes, mime_type: str = "image/png") -> dict[str, Any]:
         byte_count = _SIGNATURE_BYTES

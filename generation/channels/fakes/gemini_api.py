@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Mapping
 from typing import Any
 
+from generation.channels.fakes.faults import STATUSES, UNCOMPOSED, Fault
 from generation.channels.fakes.gemini_answers import Composition, error_document
-from generation.channels.fakes.gemini_faults import STATUSES, Fault
-from generation.channels.fakes.gemini_http import Reply, Request, json_reply
 from generation.channels.fakes.gemini_models import described, listed
 from generation.channels.fakes.gemini_request import GoogleError, authenticate, find_model, read
-from generation.channels.fakes.gemini_studio import Studio
+from generation.channels.fakes.http import Reply, Request, json_reply
+from generation.channels.fakes.studio import Studio
 
 _PATH = re.compile(r"/(?:v1|v1beta|v1alpha)/models(?:/([^/:]+))?(?::(generateContent|streamGenerateContent))?")
 _RETRY_INFO = "type.googleapis.com/google.rpc.RetryInfo"
-_UNCOMPOSED = frozenset({"html", "silent", "reset", "close", "huge", "gzip-bomb", "noise", "redirect"})
 _DEFAULT_PAGE_SIZE = 50
 
 
@@ -26,19 +24,11 @@ def is_generation(request: Request) -> bool:
     return request.method == "POST" and match is not None and match[2] is not None
 
 
-def parsed_body(request: Request) -> Any:
-    """The JSON of a request, or None where there is none."""
-    try:
-        return json.loads(request.body)
-    except ValueError:
-        return None
-
-
 def respond(studio: Studio, request: Request, body: Any, fault: Fault) -> Reply:
     """The complete answer, an error in Google's form included. CPU-bound: it draws."""
     if fault.name in STATUSES:
         return _status_reply(fault)
-    if fault.name in _UNCOMPOSED:
+    if fault.name in UNCOMPOSED:
         return json_reply(200, {})
     try:
         authenticate(request.headers, request.query)

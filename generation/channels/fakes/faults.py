@@ -1,4 +1,4 @@
-"""The misfortunes the fake Gemini API can play, scripted by a test or named in a prompt as `fake:<name>[:argument]`."""
+"""The misfortunes a fake upstream can play, scripted by a test or named in a prompt as `fake:<name>[:argument]`."""
 
 from __future__ import annotations
 
@@ -62,6 +62,8 @@ WIRES = frozenset(
     }
 )
 NAMES = frozenset(STATUSES) | SHAPES | WIRES
+# What these do to the wire leaves nothing of an answer.
+UNCOMPOSED = frozenset({"html", "silent", "reset", "close", "noise", "redirect"})
 
 _DIRECTIVE = re.compile(r"(?<![a-z0-9])fake:([0-9a-z]+(?:-[0-9a-z]+)*)(?::([0-9A-Za-z_.]*[0-9A-Za-z]))?", re.ASCII)
 

@@ -1,4 +1,4 @@
-"""How the wire of the fake Gemini API breaks when a fault says so; it never decides what an answer says."""
+"""How the wire of a fake upstream breaks when a fault says so; it never decides what an answer says."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ import gzip
 import zlib
 from collections.abc import Awaitable, Callable, Iterator, Mapping
 
-from generation.channels.fakes.gemini_faults import Fault
-from generation.channels.fakes.gemini_http import Connection, Reply, head_of
+from generation.channels.fakes.faults import Fault
+from generation.channels.fakes.http import Connection, Reply, head_of
 
 _BLOCK = b"A" * 64 * 1024
 _HUGE_BYTES = 128 * 1024 * 1024
@@ -16,8 +16,6 @@ _BOMB_BYTES = 512 * 1024 * 1024
 _TRICKLE_SECONDS = 0.05
 _NOISE = b"\x15\x03\x01\x00\x02\x02\x28 this is no HTTP\r\n\r\n"
 _ELSEWHERE = "https://example.com/"
-_HUGE_START = b'{"candidates":[{"content":{"role":"model","parts":[{"inlineData":{"mimeType":"image/png","data":"'
-_HUGE_END = b'"}}]},"finishReason":"STOP","index":0}]}'
 
 
 async def deliver(connection: Connection, reply: Reply, fault: Fault) -> None:
@@ -62,7 +60,7 @@ async def _send_chunked(connection: Connection, reply: Reply, fault: Fault) -> N
 
 async def _send_huge(connection: Connection, reply: Reply, fault: Fault) -> None:
     await connection.write_head(reply, "Transfer-Encoding: chunked")
-    for piece in _huge(int(fault.number(_HUGE_BYTES))):
+    for piece in _huge(reply, int(fault.number(_HUGE_BYTES))):
         await connection.write_chunk(piece)
     await connection.write_chunk(b"")
 
@@ -70,7 +68,7 @@ async def _send_huge(connection: Connection, reply: Reply, fault: Fault) -> None
 async def _send_bomb(connection: Connection, reply: Reply, fault: Fault) -> None:
     await connection.write_head(reply, "Transfer-Encoding: chunked", "Content-Encoding: gzip")
     packer = zlib.compressobj(wbits=31)
-    for piece in _huge(int(fault.number(_BOMB_BYTES))):
+    for piece in _huge(reply, int(fault.number(_BOMB_BYTES))):
         if packed := packer.compress(piece):
             await connection.write_chunk(packed)
         await asyncio.sleep(0)
@@ -78,11 +76,13 @@ async def _send_bomb(connection: Connection, reply: Reply, fault: Fault) -> None
     await connection.write_chunk(b"")
 
 
-def _huge(byte_count: int) -> Iterator[bytes]:
-    yield _HUGE_START
+def _huge(reply: Reply, byte_count: int) -> Iterator[bytes]:
+    """The answer with so many bytes in the place of its largest piece, which is a picture."""
+    largest = max(range(len(reply.pieces)), key=lambda index: len(reply.pieces[index]))
+    yield from filter(None, reply.pieces[:largest])
     for start in range(0, byte_count, len(_BLOCK)):
         yield _BLOCK[: byte_count - start]
-    yield _HUGE_END
+    yield from filter(None, reply.pieces[largest + 1 :])
 
 
 async def _trickle(connection: Connection, reply: Reply, fault: Fault) -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from generation.channels.adapter import Credentials
+from collections.abc import Mapping
+
+from generation.channels.adapter import Credentials, Option
 from generation.contract import Answer, Call
 
 
@@ -11,12 +13,15 @@ class GeminiAdapter:
 
     kind = "gemini"
     needs_secret = True
+    abilities = frozenset({"grounding", "thinking", "history", "seed"})
+    lanes = frozenset({"standard", "flex"})
+    options: Mapping[str, Option] = {}
 
     def load(self) -> None:
-        from generation.channels.adapters import gemini_calls  # noqa: F401
+        from generation.channels.adapters.google import calls  # noqa: F401
 
     async def generate(self, call: Call, credentials: Credentials) -> Answer:
         """Make one call. Raises ChannelError; asyncio.CancelledError passes through."""
-        from generation.channels.adapters import gemini_calls
+        from generation.channels.adapters.google import calls
 
-        return await gemini_calls.generate(call, credentials)
+        return await calls.generate(call, credentials)

@@ -1,4 +1,4 @@
-"""Draws and signs for the fake Gemini API, from several threads; it never sees a request's JSON."""
+"""Draws and signs for the fake upstreams, from several threads; it never sees a request's JSON."""
 
 from __future__ import annotations
 
@@ -10,12 +10,31 @@ import random
 import secrets
 import struct
 import zlib
+from collections.abc import Sequence
+from typing import Protocol
 
-from generation.channels.drawing import ImageFormat, draw, pixel_size
-from generation.channels.fakes.gemini_request import Asked
+from generation.channels.drawing import ImageFormat, draw
+from generation.channels.fakes.faults import Fault
+from generation.channels.pixels import pixel_size
 
 _SEAL_BYTES = 16
 _CHUNK_OVERHEAD = 12
+
+
+class Scene(Protocol):
+    """What a picture is drawn from. `images` are the encoded images sent along."""
+
+    @property
+    def prompt(self) -> str: ...
+
+    @property
+    def aspect_ratio(self) -> str: ...
+
+    @property
+    def seed(self) -> int | None: ...
+
+    @property
+    def images(self) -> Sequence[bytes]: ...
 
 
 class Studio:
@@ -41,7 +60,7 @@ class Studio:
         payload, seal = signature[:-_SEAL_BYTES], signature[-_SEAL_BYTES:]
         return bool(payload) and hmac.compare_digest(seal, self._seal(payload, model))
 
-    def picture(self, asked: Asked, image_size: str, *, image_format: ImageFormat = "PNG", variant: int = 0) -> bytes:
+    def picture(self, asked: Scene, image_size: str, *, image_format: ImageFormat = "PNG", variant: int = 0) -> bytes:
         """A picture as base64; pictures of different variants differ."""
         width, height = pixel_size(asked.aspect_ratio, image_size)
         key = (width, height, image_format, variant)
@@ -61,8 +80,27 @@ class Studio:
             self._pictures[key] = encoded
         return encoded
 
+    def picture_under(self, fault: Fault, asked: Scene, image_size: str) -> tuple[bytes, str]:
+        """The picture as base64, spoiled where a fault says so, and the MIME type it is said to have."""
+        image_format: ImageFormat = "JPEG" if fault.name == "jpeg" else "PNG"
+        data = self.picture(asked, image_size, image_format=image_format)
+        if fault.name == "wrong-mime":
+            return data, fault.argument or "image/jpeg"
+        return _spoiled(fault, data), f"image/{image_format.lower()}"
+
     def _seal(self, payload: bytes, model: str) -> bytes:
         return hmac.digest(self._signing_key, payload + model.encode(), hashlib.sha256)[:_SEAL_BYTES]
+
+
+def _spoiled(fault: Fault, picture: bytes) -> bytes:
+    if fault.name == "not-an-image":
+        return base64.b64encode(b"<html><body>This is no image.</body></html>" * 40)
+    if fault.name == "bad-base64":
+        return picture[: len(picture) // 2] + b"*!*" + picture[len(picture) // 2 :]
+    if fault.name == "broken-image":
+        whole = base64.b64decode(picture)
+        return base64.b64encode(whole[: len(whole) // 2])
+    return picture
 
 
 def padded(png: bytes, byte_count: int) -> bytes:

@@ -34,6 +34,7 @@ def config(call: Call, secret: str) -> types.GenerateContentConfig:
         thinking_config=_thinking(call.thinking_level),
         tools=[types.Tool(google_search=types.GoogleSearch())] if call.search_grounding else None,
         seed=call.seed,
+        service_tier=types.ServiceTier.FLEX if call.lane == "flex" else None,
         # Both would send further paid requests by themselves.
         automatic_continuation=False,
         automatic_function_calling=types.AutomaticFunctionCallingConfig(disable=True),
