@@ -115,7 +115,10 @@ def attempts_are_bounded() -> Iterator[str]:
 
 def finished_outputs_have_no_open_attempt() -> Iterator[str]:
     """No attempt is still out for an output that has ended, unless a late answer may still come."""
-    age = timedelta(seconds=settings.NBP_CALL_DEADLINE_SECONDS + 3 * settings.NBP_LEASE_SECONDS)
+    age = timedelta(
+        seconds=max(settings.NBP_CALL_DEADLINE_SECONDS, settings.NBP_FLEX_DEADLINE_SECONDS)
+        + 3 * settings.NBP_LEASE_SECONDS
+    )
     open_attempts = Attempt.objects.filter(status=Attempt.Status.SENT, started_at__lt=Now() - age).exclude(
         output__state__in=LIVE_STATES
     )

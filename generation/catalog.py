@@ -42,6 +42,14 @@ def find(name: str, *, now: datetime) -> Found:
     return Found(_checked(image_model, now), (warning, *_lifecycle_warnings(image_model, now)))
 
 
+def named(names: Sequence[str], *, at: datetime) -> list[ImageModel]:
+    """The image models behind names of the catalogue that can be asked for, in order; others are left out."""
+    found = [_MODELS.get(name)[0] for name in names]
+    return [
+        each for each in found if each and each.is_enabled and not (each.shutdown_on and each.shutdown_on <= at.date())
+    ]
+
+
 def _model_of(name: str) -> tuple[ImageModel | None, ModelAlias | None]:
     if not name:
         return ImageModel.objects.get(is_default=True), None
@@ -100,8 +108,15 @@ def required_price(image_model: ImageModel, image_size: str, *, at: datetime, la
     return price
 
 
-def delivered_price(asked: Price, delivered_size: str, *, at: datetime) -> Price:
-    """The price of what came: the delivered size's when it is smaller than asked, else the one that was quoted."""
+def delivered_price(asked: Price, delivered_size: str, *, at: datetime, image_model: ImageModel | None = None) -> Price:
+    """The price of what came: the delivered model's; the delivered size's when it is smaller than asked.
+
+    `image_model` is what made it, where that is not the one that was asked for.
+    """
+    if image_model is not None:
+        sizes = [size for size in reversed(SIZES) if SIZES.index(size) <= SIZES.index(delivered_size)]
+        found = (price_of(image_model, size, at=at, lane=asked.lane) for size in sizes)
+        return next((price for price in found if price is not None), asked)
     if SIZES.index(delivered_size) >= SIZES.index(asked.image_size):
         return asked
     return price_of(asked.image_model, delivered_size, at=at, lane=asked.lane) or asked
@@ -118,7 +133,13 @@ def cost_of(channel_kind: str, image_model: ImageModel, *, at: datetime, lane: s
         image_output_micros_per_million_tokens=row.image_output_micros_per_million_tokens,
         grounding_query_micros=row.grounding_query_micros,
         image_tokens_by_size=dict(row.image_tokens_by_size),
+        image_micros_by_size=dict(row.image_micros_by_size),
     )
+
+
+def has_cost(channel_kind: str, image_model: str) -> bool:
+    """Whether it is known what a kind of channel bills for a model: it serves no other, unless it is told to."""
+    return bool(_COSTS.get((channel_kind, image_model, "standard")))
 
 
 def _costs(key: tuple[str, str, str]) -> list[Cost]:

@@ -11,11 +11,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
+from generation.preferences import Routing
+
 Mode = Literal["live", "test"]
 Role = Literal["subject", "object", "style"]
 
 ROLES: tuple[Role, ...] = ("subject", "object", "style")
 SIZES = ("1K", "2K", "4K")
+LANES = ("standard", "flex", "batch")
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +50,7 @@ class GenerationRequest:
     seed: int | None = None
     metadata: Mapping[str, str] = field(default_factory=dict)
     tags: tuple[str, ...] = ()
+    routing: Routing = field(default_factory=Routing)
     # The conversation this is the end of, as a hash; it changes nothing of what is asked.
     conversation: str = ""
 

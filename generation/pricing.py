@@ -36,6 +36,7 @@ class CostRates:
     image_output_micros_per_million_tokens: int = 0
     grounding_query_micros: int = 0
     image_tokens_by_size: Mapping[str, int] | None = None
+    image_micros_by_size: Mapping[str, int] | None = None
 
 
 def _ceil_divide(number: int, divisor: int) -> int:
@@ -76,7 +77,9 @@ def price(rates: SaleRates, *, reference_count: int, usage: Usage, quote_micros:
 
 
 def cost(rates: CostRates, *, usage: Usage, image_size: str, has_image: bool) -> int:
-    """What the provider bills for an answered call."""
+    """What the provider bills for an answered call: a flat price for the picture where it has one, else by tokens."""
+    if rates.image_micros_by_size:
+        return rates.image_micros_by_size.get(image_size, 0) if has_image else 0
     image_tokens = usage.output_image_tokens
     if has_image and not image_tokens and rates.image_tokens_by_size:
         image_tokens = rates.image_tokens_by_size.get(image_size, 0)

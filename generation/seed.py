@@ -28,13 +28,13 @@ def after_migrate(*, using: str, **_: Any) -> None:
         defaults = {"image_model_id": row["image_model"], "note": row.get("note", "")}
         ModelAlias.objects.using(using).get_or_create(alias=row["alias"], defaults=defaults)
     for row in data["prices"]:
-        _add_dated(Price, row, ("image_size",), using)
+        _add_dated(Price, row, ("image_size", "lane"), using)
     for row in data["costs"]:
-        _add_dated(Cost, row, ("channel_kind",), using)
+        _add_dated(Cost, row, ("channel_kind", "lane"), using)
 
 
 def _add_dated(table: type[Price] | type[Cost], row: dict[str, Any], names: tuple[str, ...], using: str) -> None:
-    row = dict(row)
+    row = {"lane": "standard", **row}
     identity = {name: row.pop(name) for name in names}
     identity |= {"image_model_id": row.pop("image_model"), "valid_from": _moment(row.pop("valid_from"))}
     table._default_manager.using(using).get_or_create(**identity, defaults=row)

@@ -172,6 +172,7 @@ NBP_WORKER_THREADS = env.int("NBP_WORKER_THREADS", default=64)
 # --- generation --------------------------------------------------------------------------------------------------
 NBP_LEASE_SECONDS = env.int("NBP_LEASE_SECONDS", default=60)
 NBP_CALL_DEADLINE_SECONDS = env.float("NBP_CALL_DEADLINE_SECONDS", default=300.0)
+NBP_FLEX_DEADLINE_SECONDS = env.float("NBP_FLEX_DEADLINE_SECONDS", default=900.0)
 NBP_RETRY_BASE_SECONDS = env.float("NBP_RETRY_BASE_SECONDS", default=1.0)
 NBP_SHUTDOWN_GRACE_SECONDS = env.float("NBP_SHUTDOWN_GRACE_SECONDS", default=10.0)
 NBP_ACCOUNT_RUNNING_CAP = env.int("NBP_ACCOUNT_RUNNING_CAP", default=50)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from django.db import models
-from django.db.models import Q
+from django.db.models import Q, Value
 
 from accounts import sealed
 from accounts.identifiers import new_uuid
@@ -21,9 +21,22 @@ class Channel(models.Model):
     sealed_secret = models.TextField(blank=True, default="", editable=False)
     is_from_environment = models.BooleanField(default=False, editable=False)
     priority = models.PositiveIntegerField(default=100)
+    weight = models.PositiveIntegerField(default=1, db_default=1, help_text="Its share among roads of one priority.")
     is_enabled = models.BooleanField(default=True)
     upstream_models = models.JSONField(default=dict, blank=True, help_text='{"image model": "what this road calls it"}')
     only_models = models.JSONField(default=list, blank=True, help_text="Image models it serves; empty = all.")
+    options = models.JSONField(
+        default=dict, blank=True, db_default=Value({}, models.JSONField()), help_text="Settings of its adapter."
+    )
+    call_micros = models.JSONField(
+        default=dict,
+        blank=True,
+        db_default=Value({}, models.JSONField()),
+        help_text='What this road bills for a picture: {"image model": micros} or {"image model": {"4K": micros}}.',
+    )
+    requests_per_minute = models.PositiveIntegerField(null=True, blank=True)
+    tokens_per_minute = models.PositiveIntegerField(null=True, blank=True)
+    concurrency = models.PositiveIntegerField(null=True, blank=True, help_text="Calls out at once.")
 
     disabled_reason = models.CharField(max_length=500, blank=True, default="", editable=False)
     cool_until = models.DateTimeField(null=True, blank=True, editable=False)

@@ -88,14 +88,16 @@ def probe(channel: Channel, *, is_calling: bool = True) -> ProbeResult:
 
 
 def _call(channel: Channel) -> Call:
-    rows = ImageModel.objects.filter(name__in=channel.only_models) if channel.only_models else ImageModel.objects.all()
-    image_model = rows.order_by("-is_default", "name").first() or ImageModel.objects.get(is_default=True)
+    rows = ImageModel.objects.filter(is_enabled=True).order_by("-is_default", "name")
+    served = (row for row in rows if registry.serves(channel, row.name) and not row.has_mask)
+    image_model = next(served, None) or ImageModel.objects.get(is_default=True)
     return Call(
-        upstream_model=registry.upstream_model_of(channel, image_model.name, image_model.upstream_model),
+        upstream_model=registry.upstream_model_of(channel, image_model),
         prompt=_PROMPT,
         aspect_ratio="1:1",
         image_size="1K" if "1K" in image_model.sizes else image_model.default_size,
         image_sizes_selectable=image_model.are_sizes_selectable,
+        is_multimodal=image_model.is_multimodal,
         spool=media.spool_directory(),
         deadline_seconds=_DEADLINE_SECONDS,
     )

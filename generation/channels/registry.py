@@ -2,20 +2,31 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from datetime import datetime
+
 from django.conf import settings
 from django.db import transaction
 from django.db.models.signals import post_delete, post_save
 
 from accounts.compiled import CompiledSelect
 from accounts.remembered import Remembered
+from generation import catalog
 from generation.channels.adapter import Adapter, Credentials
 from generation.channels.adapters.google.adapter import GeminiAdapter
+from generation.channels.adapters.openai_chat.adapter import OpenAIChatAdapter
+from generation.channels.adapters.openai_images.adapter import OpenAIImagesAdapter
 from generation.channels.adapters.sandbox import SandboxAdapter
 from generation.channels.models import Channel
-from generation.channels.seed import environment_base_url, environment_secret
+from generation.channels.seed import SANDBOX, environment_base_url, environment_secret
+from generation.contract import SIZES
+from generation.models import ImageModel
+from generation.pricing import CostRates
 
 ADAPTERS: dict[str, Adapter] = {
     "gemini": GeminiAdapter(),
+    "openai_chat": OpenAIChatAdapter(),
+    "openai_images": OpenAIImagesAdapter(),
     "sandbox": SandboxAdapter(),
 }
 
@@ -29,8 +40,9 @@ def load() -> None:
 def credentials_of(channel: Channel) -> Credentials:
     """Where and as whom to call; for the environment's channel, what the environment says now."""
     if channel.is_from_environment:
-        return Credentials(secret=environment_secret(), base_url=channel.base_url or environment_base_url())
-    return Credentials(secret=channel.secret(), base_url=channel.base_url)
+        secret, base_url = environment_secret(), channel.base_url or environment_base_url()
+        return Credentials(secret=secret, base_url=base_url, options=channel.options)
+    return Credentials(secret=channel.secret(), base_url=channel.base_url, options=channel.options)
 
 
 def is_ready(channel: Channel) -> bool:
@@ -42,9 +54,46 @@ def is_ready(channel: Channel) -> bool:
     return has_secret or not adapter.needs_secret
 
 
-def upstream_model_of(channel: Channel, image_model: str, default: str) -> str:
-    """What this road calls the model."""
-    return str(channel.upstream_models.get(image_model, default))
+def upstream_model_of(channel: Channel, image_model: ImageModel) -> str:
+    """What this road calls the model: in its own words, in those of its kind, or as the catalogue does."""
+    return str(
+        channel.upstream_models.get(image_model.name)
+        or image_model.upstream_names.get(channel.kind)
+        or image_model.upstream_model
+    )
+
+
+def serves(channel: Channel, image_model: str) -> bool:
+    """Whether the operator names the model for this channel, or it is known what channels of its kind bill for it."""
+    if channel.only_models:
+        return image_model in channel.only_models
+    is_named = image_model in channel.upstream_models or image_model in channel.call_micros
+    return is_named or channel.kind == SANDBOX or catalog.has_cost(channel.kind, image_model)
+
+
+def cost_rates(channel: Channel, image_model: ImageModel, *, at: datetime, lane: str) -> CostRates:
+    """What the channel bills: as the operator says of it, else as channels of its kind do."""
+    own = channel.call_micros.get(image_model.name)
+    if own is not None:
+        return CostRates(image_micros_by_size=own if isinstance(own, dict) else dict.fromkeys(SIZES, own))
+    return catalog.cost_of(channel.kind, image_model, at=at, lane=lane)
+
+
+@dataclass(frozen=True, slots=True)
+class Needs:
+    """What an output asks of a road beside its model."""
+
+    lane: str = "standard"
+    abilities: frozenset[str] = frozenset()
+
+
+_NO_NEEDS = Needs()
+
+
+def can(channel: Channel, needs: Needs) -> bool:
+    """Whether a channel's adapter can do what is asked."""
+    adapter = ADAPTERS[channel.kind]
+    return needs.lane in adapter.lanes and needs.abilities <= adapter.abilities
 
 
 _open = CompiledSelect(
@@ -54,22 +103,22 @@ _open = CompiledSelect(
 )
 
 
-def candidates(mode: str, image_model: str) -> list[Channel]:
-    """Channels that are configured, enabled and ready for a mode and model, in order of priority."""
+def candidates(mode: str, image_model: str, needs: Needs = _NO_NEEDS) -> list[Channel]:
+    """Channels that are configured, enabled and ready for a mode, a model and what is asked, in order of priority."""
     rows = _open([mode])
-    return [row for row in rows if is_ready(row) and (not row.only_models or image_model in row.only_models)]
+    return [row for row in rows if is_ready(row) and can(row, needs) and serves(row, image_model)]
 
 
 # A channel that another process shut a moment ago costs nobody anything: what is accepted then ends for free.
-_SERVED: Remembered[tuple[str, str], bool] = Remembered(
+_SERVED: Remembered[tuple[str, str, Needs], bool] = Remembered(
     lambda key: bool(candidates(*key)), seconds=lambda: settings.NBP_CATALOGUE_SECONDS
 )
 
 
-def is_served(mode: str, image_model: str) -> bool:
-    """Whether some channel is open for a mode and model; shut elsewhere, it shows within NBP_CATALOGUE_SECONDS."""
+def is_served(mode: str, image_model: str, needs: Needs = _NO_NEEDS) -> bool:
+    """Whether some channel is open for what is asked; shut elsewhere, it shows within NBP_CATALOGUE_SECONDS."""
     # That no channel is open is never remembered: the operator who opens one tries it at once.
-    return _SERVED.get((mode, image_model)) or bool(candidates(mode, image_model))
+    return _SERVED.get((mode, image_model, needs)) or bool(candidates(mode, image_model, needs))
 
 
 def forget(**_: object) -> None:

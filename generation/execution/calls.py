@@ -7,16 +7,42 @@ import hashlib
 import hmac
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, cast
 
 from django.conf import settings
 
-from generation import media
+from generation import media, pricing
 from generation.channels import registry
 from generation.channels.models import Channel
-from generation.contract import Call, ImageFile, Part, Role, Turn
-from generation.models import Attempt, Generation, Media, Output, Reference
+from generation.contract import SIZES, Call, ImageFile, Part, Role, Turn
+from generation.models import Attempt, Generation, ImageModel, Media, Output, Reference
+
+# As Google counts the images of its Pro model.
+_TOKENS_OF_IMAGE, _TOKENS_OF_4K, _TOKENS_OF_INPUT_IMAGE = 1120, 2000, 560
+
+
+@dataclass(frozen=True, slots=True)
+class Road:
+    """Call `channel` with the attempt's number, or wait until `wait_until`, or (both None) give up.
+
+    `image_model` is what makes the image where it is not the model asked for. `handle` names work of an earlier attempt
+    that the call follows.
+    """
+
+    channel: Channel | None
+    wait_until: datetime | None
+    attempt_number: int
+    image_model: ImageModel | None = None
+    handle: str = ""
+
+    @property
+    def taken(self) -> Channel:
+        """The channel of a road that is taken."""
+        if self.channel is None:
+            raise ValueError("this road leads nowhere")
+        return self.channel
 
 
 def pack_parts(parts: tuple[Part, ...]) -> list[dict[str, str]]:
@@ -33,13 +59,13 @@ def _unpack_parts(parts: list[dict[str, Any]]) -> tuple[Part, ...]:
 
 
 @contextmanager
-def call_for(output: Output, channel: Channel, *, attempt_number: int) -> Iterator[Call]:
+def call_for(output: Output, road: Road) -> Iterator[Call]:
     """The call, with its images as files that exist inside the block."""
     generation = output.generation
     with ExitStack() as files:
         history = tuple(_turns(generation, files))
         references = _references(generation, files)
-        yield _call(output, channel, attempt_number, references, history)
+        yield _call(output, road, references, history)
 
 
 def needs_files(generation: Generation) -> bool:
@@ -47,22 +73,15 @@ def needs_files(generation: Generation) -> bool:
     return bool(generation.input_image_count or generation.previous_output_id)
 
 
-def call_without_files(output: Output, channel: Channel, *, attempt_number: int) -> Call:
+def call_without_files(output: Output, road: Road) -> Call:
     """The call of an output that needs none."""
-    return _call(output, channel, attempt_number, (), ())
+    return _call(output, road, (), ())
 
 
-def _call(
-    output: Output,
-    channel: Channel,
-    attempt_number: int,
-    references: tuple[ImageFile, ...],
-    history: tuple[Turn, ...],
-) -> Call:
-    generation = output.generation
-    upstream_model = registry.upstream_model_of(
-        channel, generation.image_model_id, generation.image_model.upstream_model
-    )
+def _call(output: Output, road: Road, references: tuple[ImageFile, ...], history: tuple[Turn, ...]) -> Call:
+    generation, channel = output.generation, road.taken
+    image_model = road.image_model or generation.image_model
+    upstream_model = registry.upstream_model_of(channel, image_model)
     if history and not _is_portable(history, str(channel.pk), upstream_model):
         # Signatures belong to the channel and model that made them; elsewhere the last image goes as a reference.
         references, history = (history[-1].image, *references), ()
@@ -70,26 +89,43 @@ def _call(
         upstream_model=upstream_model,
         prompt=generation.prompt,
         aspect_ratio=generation.aspect_ratio,
-        image_size=generation.image_size,
+        image_size=made_size(generation, image_model),
         spool=media.spool_directory(),
-        image_sizes_selectable=generation.image_model.are_sizes_selectable,
+        image_sizes_selectable=image_model.are_sizes_selectable,
+        is_multimodal=image_model.is_multimodal,
+        lane=generation.price.lane,
         references=references,
         history=history,
         search_grounding=generation.is_grounded,
-        thinking_level=generation.thinking_level or None,
+        thinking_level=generation.thinking_level if generation.thinking_level in image_model.thinking_levels else None,
         seed=None if generation.seed is None else generation.seed + output.index,
-        attempt_number=attempt_number,
-        deadline_seconds=settings.NBP_CALL_DEADLINE_SECONDS,
+        attempt_number=road.attempt_number,
+        deadline_seconds=deadline_seconds(generation.price.lane),
         index=output.index,
+        handle=road.handle,
     )
 
 
-def attempt_for(output: Output, channel: Channel, call: Call, *, lease_number: int, now: datetime) -> Attempt:
+def made_size(generation: Generation, image_model: ImageModel) -> str:
+    """The size that a model is asked for: the one of the request, or the model's largest below it."""
+    asked = SIZES.index(generation.image_size)
+    return str(max((size for size in image_model.sizes if SIZES.index(size) <= asked), default=image_model.sizes[0]))
+
+
+def deadline_seconds(lane: str) -> float:
+    """How long a call of a lane may take: who pays half the price waits for room."""
+    return float(settings.NBP_FLEX_DEADLINE_SECONDS if lane == "flex" else settings.NBP_CALL_DEADLINE_SECONDS)
+
+
+def attempt_for(output: Output, road: Road, call: Call, *, lease_number: int, now: datetime) -> Attempt:
     """The row that says the call is going out."""
     return Attempt(
         output=output,
         number=call.attempt_number,
-        channel=channel,
+        channel=road.taken,
+        image_model=road.image_model,
+        handle=call.handle,
+        token_estimate=token_estimate(output.generation),
         lease_number=lease_number,
         upstream_model=call.upstream_model,
         prompt_hash=_prompt_hash(output),
@@ -101,6 +137,13 @@ def _prompt_hash(output: Output) -> str:
     """A keyed hash: equal prompts of one account can be recognized, no prompt can be guessed from it."""
     text = f"{output.account_id}|{output.generation.prompt}"
     return hmac.new(settings.NBP_KEY_PEPPER.encode(), text.encode(), hashlib.sha256).hexdigest()
+
+
+def token_estimate(generation: Generation) -> int:
+    """About how many tokens a call takes, for a provider's limit: words, images sent, and the image that comes."""
+    made = _TOKENS_OF_4K if generation.image_size == "4K" else _TOKENS_OF_IMAGE
+    images = generation.input_image_count * _TOKENS_OF_INPUT_IMAGE
+    return pricing.estimate_tokens(generation.prompt) + images + made
 
 
 def _is_portable(history: tuple[Turn, ...], channel_id: str, upstream_model: str) -> bool:

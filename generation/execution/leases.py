@@ -46,7 +46,10 @@ def _lease_end(lease_seconds: int) -> object:
 
 def forgotten_after() -> timedelta:
     """How old a call is when nobody can be waiting for it any more."""
-    return timedelta(seconds=settings.NBP_CALL_DEADLINE_SECONDS + 2 * settings.NBP_LEASE_SECONDS)
+    return timedelta(
+        seconds=max(settings.NBP_CALL_DEADLINE_SECONDS, settings.NBP_FLEX_DEADLINE_SECONDS)
+        + 2 * settings.NBP_LEASE_SECONDS
+    )
 
 
 _due = CompiledSelect(

@@ -101,6 +101,7 @@ def _words(attempt: Attempt, answer: Answer, known: dict[str, object]) -> dict[s
         "parts": pack_parts(answer.parts),
         "parts_channel_id": attempt.channel_id,
         "parts_upstream_model": attempt.upstream_model,
+        "image_model": attempt.image_model_id,
     }
 
 

@@ -16,11 +16,13 @@ from django.conf import settings
 from django.db import DatabaseError
 
 from accounts.transactions import repeatable, write_transaction
-from generation import catalog, decoding, pricing, settlement
+from generation import decoding, pricing, settlement
 from generation.channels import health, registry, routing
 from generation.contract import Answer, ChannelError, Usage
 from generation.execution import receiving
+from generation.execution.calls import made_size
 from generation.execution.leases import Lease, requeue
+from generation.execution.roads import another_is_ready
 from generation.models import Attempt, Generation, State
 
 logger = logging.getLogger(__name__)
@@ -31,17 +33,21 @@ _MAX_WAIT_SECONDS = 300.0
 
 def cost_of(attempt: Attempt, generation: Generation, usage: Usage, *, has_image: bool) -> int:
     """What the provider bills for an attempt; without an answer, what an image of the size asked for costs."""
-    rates = catalog.cost_of(attempt.channel.kind, generation.image_model, at=attempt.started_at)
-    return pricing.cost(rates, usage=usage, image_size=generation.image_size, has_image=has_image)
+    image_model = attempt.image_model or generation.image_model
+    rates = registry.cost_rates(attempt.channel, image_model, at=attempt.started_at, lane=generation.price.lane)
+    return pricing.cost(rates, usage=usage, image_size=made_size(generation, image_model), has_image=has_image)
 
 
 def answered(lease: Lease, attempt: Attempt, answer: Answer, *, now: datetime) -> None:
     """A complete answer came: an image is received and settled, a refusal or an empty answer ends for free."""
     answer = receiving.cleaned(answer)
     generation = attempt.output.generation
+    cost_micros = answer.cost_micros
+    if cost_micros is None:
+        cost_micros = cost_of(attempt, generation, answer.usage, has_image=answer.image is not None)
     known: dict[str, object] = {
         "usage": dataclasses.asdict(answer.usage),
-        "cost_micros": cost_of(attempt, generation, answer.usage, has_image=answer.image is not None),
+        "cost_micros": cost_micros,
         "finish_reason": answer.finish_reason[:40],
         "upstream_request_id": answer.upstream_request_id[:120],
     }
@@ -129,7 +135,7 @@ def _delay(attempt: Attempt, error: ChannelError, now: datetime) -> float:
     if error.kind in ("unauthorized", "interrupted"):
         return 0.0
     retry_after = min(error.retry_after_seconds or 0.0, _MAX_WAIT_SECONDS)
-    if retry_after and _another_is_ready(attempt, now):
+    if retry_after and another_is_ready(attempt, now=now):
         return 0.0
     earlier = Attempt.objects.filter(output_id=attempt.output_id, channel_id=attempt.channel_id)
     return routing.backoff_seconds(
@@ -138,13 +144,6 @@ def _delay(attempt: Attempt, error: ChannelError, now: datetime) -> float:
         base_seconds=settings.NBP_RETRY_BASE_SECONDS,
         chance=random.random(),
     )
-
-
-def _another_is_ready(attempt: Attempt, now: datetime) -> bool:
-    """The channel cools down as long as its provider asked; another one need not wait for that."""
-    output = attempt.output
-    others = registry.candidates(output.mode, output.generation.image_model_id)
-    return any(each.pk != attempt.channel_id and (each.cool_until is None or each.cool_until <= now) for each in others)
 
 
 def fail_after_unknowns(lease: Lease, *, now: datetime) -> bool:

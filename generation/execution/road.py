@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import logging
 import uuid
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 
 from django.db import InterfaceError, OperationalError, connection
@@ -22,11 +23,11 @@ from generation.channels.models import Channel
 from generation.contract import Answer, Call, ChannelError
 from generation.egress import loop
 from generation.execution import choosing, results
-from generation.execution.calls import attempt_for, call_for
+from generation.execution.calls import Road, attempt_for, call_for
 from generation.execution.choosing import Sending, Taken
 from generation.execution.dispatch import due
 from generation.execution.leases import HEARTBEAT, Lease, claim_alone, requeue, send
-from generation.models import Output
+from generation.models import Attempt, Output
 
 logger = logging.getLogger(__name__)
 _LOOP_MARGIN_SECONDS = 10.0
@@ -93,14 +94,14 @@ def _run(taken: Taken) -> list[uuid.UUID]:
     elif road.channel is None:
         _wait_or_fail(taken.lease, road.wait_until)
     else:
-        _put_together(taken.lease, output, road.channel, road.attempt_number)
+        _put_together(taken.lease, output, road)
     return due(output.account_id)
 
 
-def _put_together(lease: Lease, output: Output, channel: Channel, attempt_number: int) -> None:
+def _put_together(lease: Lease, output: Output, road: Road) -> None:
     """Fetch what the call needs, which takes as long as it takes, and pass the fence if the lease still holds."""
-    with call_for(output, channel, attempt_number=attempt_number) as call:
-        attempt = attempt_for(output, channel, call, lease_number=lease.number, now=_now())
+    with call_for(output, road) as call:
+        attempt = attempt_for(output, road, call, lease_number=lease.number, now=_now())
         if send(lease, attempt):
             _attempt(lease, Sending(call, attempt))
 
@@ -123,13 +124,30 @@ def _attempt(lease: Lease, sending: Sending) -> None:
     crash_points.reached("run.sent")
     answer: Answer | None = None
     try:
-        answer = _call(attempt.channel, call)
+        answer = _call(attempt.channel, replace(call, keep_handle=_keeper(attempt)))
         results.answered(lease, attempt, answer, now=_now())
     except ChannelError as error:
         results.errored(lease, attempt, error, now=_now())
     finally:
         if answer is not None and answer.image is not None:
             answer.image.path.unlink(missing_ok=True)
+
+
+def _keeper(attempt: Attempt) -> Callable[[str], Awaitable[None]]:
+    """Writes to the attempt what names its work upstream, so that whoever comes after a crash can follow it."""
+
+    async def keep(handle: str) -> None:
+        await loop.in_thread(_keep_handle, attempt.pk, handle)
+        crash_points.reached("call.handle_kept")
+
+    return keep
+
+
+def _keep_handle(attempt_id: int, handle: str) -> None:
+    try:
+        Attempt.objects.filter(pk=attempt_id).update(handle=handle)
+    finally:
+        connection.close()
 
 
 def _call(channel: Channel, call: Call) -> Answer:

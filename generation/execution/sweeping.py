@@ -88,7 +88,7 @@ def _end_unanswered(lease: Lease, now: datetime) -> None:
             requeue(lease, seconds=0, now=now)
         attempts = Attempt.objects.filter(output_id=lease.output_id, lease_number=lease.number)
         for attempt in attempts.filter(status=Attempt.Status.SENT).select_related(
-            "channel", "output__generation__image_model"
+            "channel", "image_model", "output__generation__image_model", "output__generation__price"
         ):
             _end_attempt(attempt, now)
 
@@ -110,7 +110,9 @@ def _end_forgotten_attempts(now: datetime) -> None:
     """Calls of dead workers whose outputs were ended by somebody else meanwhile."""
     old = Attempt.objects.filter(status=Attempt.Status.SENT, started_at__lt=now - forgotten_after())
     forgotten = old.filter(~Q(output__state=State.SENT) | ~Q(output__lease_number=F("lease_number")))
-    for attempt in forgotten.select_related("channel", "output__generation__image_model")[:_LIMIT]:
+    for attempt in forgotten.select_related(
+        "channel", "image_model", "output__generation__image_model", "output__generation__price"
+    )[:_LIMIT]:
         _end_attempt(attempt, now)
 
 

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from django.db import models
-from django.db.models import Q
+from django.db.models import Q, Value
 
 from generation.contract import SIZES
 
-# Lanes that have prices of their own.
-PRICE_LANES = [("standard", "standard")]
+# Lanes that have prices of their own: at once, in minutes, within a day.
+PRICE_LANES = [("standard", "standard"), ("flex", "flex"), ("batch", "batch")]
 
 
 class ImageModel(models.Model):
@@ -20,6 +20,13 @@ class ImageModel(models.Model):
     upstream_model = models.CharField(
         max_length=120, help_text="What providers are asked for, unless a channel says otherwise."
     )
+    upstream_names = models.JSONField(
+        default=dict,
+        blank=True,
+        db_default=Value({}, models.JSONField()),
+        help_text='{"kind of channel": "what such channels call it"}',
+    )
+    family = models.CharField(max_length=40, blank=True, default="", db_default="", help_text="Drafts stay within it.")
     is_default = models.BooleanField(default=False)
     is_enabled = models.BooleanField(default=True)
     sizes = models.JSONField(default=list)
@@ -34,6 +41,10 @@ class ImageModel(models.Model):
     thinking_levels = models.JSONField(default=list, blank=True)
     has_seed = models.BooleanField(default=True)
     has_multi_turn = models.BooleanField(default=True)
+    has_mask = models.BooleanField(default=False, db_default=False)
+    is_multimodal = models.BooleanField(
+        default=True, db_default=True, help_text="It answers with words and pictures, not with pictures only."
+    )
     released_on = models.DateField(null=True, blank=True)
     deprecated_on = models.DateField(null=True, blank=True)
     shutdown_on = models.DateField(null=True, blank=True)
@@ -105,6 +116,9 @@ class Cost(models.Model):
     image_output_micros_per_million_tokens = models.BigIntegerField(default=0)
     grounding_query_micros = models.BigIntegerField(default=0)
     image_tokens_by_size = models.JSONField(default=dict, help_text="Used where the answer does not say.")
+    image_micros_by_size = models.JSONField(
+        default=dict, blank=True, db_default=Value({}, models.JSONField()), help_text="Flat prices, in place of tokens."
+    )
 
     class Meta:
         constraints = [

@@ -44,7 +44,12 @@ class Attempt(models.Model):
     number = models.PositiveIntegerField()
     channel = models.ForeignKey("channels.Channel", on_delete=models.PROTECT, related_name="attempts", db_index=False)
     lease_number = models.PositiveIntegerField()
+    image_model = models.ForeignKey(
+        "ImageModel", null=True, on_delete=models.PROTECT, related_name="+", help_text="If not the one asked for."
+    )
     upstream_model = models.CharField(max_length=120)
+    handle = models.TextField(blank=True, default="", db_default="", help_text="What names its work upstream.")
+    token_estimate = models.PositiveIntegerField(default=0, db_default=0)
     prompt_hash = models.CharField(max_length=64)
     status = models.CharField(max_length=7, choices=Status, default=Status.SENT)
     error_kind = models.CharField(max_length=12, blank=True, default="")

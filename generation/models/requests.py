@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from django.db import models
-from django.db.models import Q
+from django.db.models import Q, Value
 
 from accounts.identifiers import new_uuid, public_id
 from accounts.models import MODES
 from generation.models.catalogue import ImageModel, Price
 
-# What may wait runs last. In falling order of the alphabet, which is the order in which they run.
-LANES = [("standard", "standard"), ("batch", "batch")]
+# How long it may take. What may wait runs last, in falling order of the alphabet. What a lane costs says its price:
+# where no road takes batches, they are made one by one and sold as standard.
+LANES = [("standard", "standard"), ("flex", "flex"), ("batch", "batch")]
 
 
 class State(models.TextChoices):
@@ -66,6 +67,10 @@ class Generation(models.Model):
     tags = models.JSONField(default=list)
     warnings = models.JSONField(default=list)
     request_sha256 = models.CharField(max_length=64)
+    routing = models.JSONField(
+        default=dict, db_default=Value({}, models.JSONField()), help_text="What the request says of its roads."
+    )
+    deadline_at = models.DateTimeField(null=True, help_text="Until when a batch lane may take.")
     is_joinable = models.BooleanField(
         default=False, db_default=False, help_text="Whether the same request, sent again, may join it."
     )
@@ -132,6 +137,13 @@ class Output(models.Model):
     lease_until = models.DateTimeField(null=True)
     is_cancel_requested = models.BooleanField(default=False)
 
+    image_model = models.ForeignKey(
+        ImageModel,
+        null=True,
+        on_delete=models.PROTECT,
+        related_name="+",
+        help_text="What made it, if not the one asked.",
+    )
     quote_micros = models.BigIntegerField()
     price_micros = models.BigIntegerField(null=True)
     error_code = models.CharField(max_length=40, blank=True, default="")

@@ -68,7 +68,9 @@ class _Sale:
 
 def succeed(output_id: uuid.UUID, *, now: datetime) -> bool:
     """Deliver and charge an output whose image is stored and its own. False if it had ended before."""
-    rows = Media.objects.select_related("output__generation__price__image_model", "attempt__channel")
+    rows = Media.objects.select_related(
+        "output__generation__price__image_model", "attempt__channel", "attempt__image_model"
+    )
     media = rows.get(output_id=output_id)
     return deliver([Delivery(media, Usage(**(media.attempt.usage or {})), now)])[0]
 
@@ -102,7 +104,10 @@ def _sale(delivery: Delivery) -> _Sale:
     """By what came: the delivered size, the measured usage, never above the quote."""
     media, generation = delivery.media, delivery.media.output.generation
     price = catalog.delivered_price(
-        generation.price, decoding.size_class(media.width, media.height), at=generation.created_at
+        generation.price,
+        decoding.size_class(media.width, media.height),
+        at=generation.created_at,
+        image_model=media.attempt.image_model,
     )
     price_micros = pricing.price(
         catalog.sale_rates(price),
@@ -177,7 +182,7 @@ def _charge(sale: _Sale, entry: Entry | None) -> Charge:
         account_id=output.account_id,
         api_key_id=output.api_key_id,
         mode=output.mode,
-        image_model_id=generation.image_model_id,
+        image_model_id=media.attempt.image_model_id or generation.image_model_id,
         channel_id=media.attempt.channel_id,
         price=sale.price,
         entry=entry if sale.price_micros else None,
@@ -202,7 +207,7 @@ def _measure(sales: Sequence[_Sale]) -> None:
             output_id=output.pk,
             generation_id=output.generation_id,
             channel=attempt.channel.name,
-            model=output.generation.image_model_id,
+            model=attempt.image_model_id or output.generation.image_model_id,
             mode=output.mode,
             size=each.price.image_size,
             price_micros=each.price_micros,

@@ -53,10 +53,11 @@ class _Aiohttp(ModuleType):
 def _hits(kind: str, spool: Path) -> dict[str, int]:
     """Requests upstream by fault; "" is no fault."""
     from generation.channels.adapter import Credentials
+    from generation.channels.fakes.faults import Fault
     from generation.channels.registry import ADAPTERS
     from generation.contract import ChannelError
     from generation.egress import loop
-    from tests.faults.upstreams import SECRET, SPEAKERS
+    from tests.faults.upstreams import SPEAKERS
 
     speaker = SPEAKERS[kind]
     fake = speaker.fake()
@@ -64,10 +65,10 @@ def _hits(kind: str, spool: Path) -> dict[str, int]:
     hits = {}
     for name in ("", *sorted(speaker.names)):
         fake.requests.clear()
-        fake.script[:] = [speaker.fault(name)] if name else []
+        fake.script[:] = [Fault(name)] if name else []
         call = _call(spool, deadline_seconds=1.0 if name in SLOW else 30.0)
         try:
-            loop.run(ADAPTERS[kind].generate(call, Credentials(SECRET, fake.base_url)), timeout_seconds=60)
+            loop.run(ADAPTERS[kind].generate(call, Credentials(speaker.secret, fake.base_url)), timeout_seconds=60)
         except ChannelError as error:
             assert error.kind != "unreachable", (name, error.message)
         hits[name] = len(fake.requests)

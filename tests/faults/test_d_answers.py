@@ -15,7 +15,7 @@ from generation import submission
 from generation.contract import GenerationRequest, Refusal
 from generation.models import Charge, Cost, Generation, Price
 from tests.faults.pictures import Picture, delivered
-from tests.faults.upstreams import OK, PRICE_MICROS, START_MICROS, UNKNOWN, Upstream
+from tests.faults.upstreams import OK, START_MICROS, UNKNOWN, Upstream
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("audited")]
 
@@ -24,10 +24,11 @@ PictureOf = Callable[[uuid.UUID], Picture]
 
 def test_d11_1k_delivered_for_4k_is_charged_as_1k(upstream: Upstream, rows: PictureOf) -> None:
     quote = upstream.quote(image_size="4K")
+    price = upstream.price_micros
     upstream.play(upstream.fault("wrong-size"))
     made = upstream.make(image_size="4K")
-    assert quote > PRICE_MICROS
-    assert rows(made) == delivered([OK], price=PRICE_MICROS, quote=quote, available=START_MICROS)
+    assert quote > price
+    assert rows(made) == delivered([OK], price=price, quote=quote, available=START_MICROS)
     assert (Charge.objects.get().image_size, Charge.objects.get().quote_micros) == ("1K", quote)
     assert [(each.width, each.height) for each in upstream.pictures(made)] == [(1024, 1024)]
     assert upstream.hits == 1
@@ -44,15 +45,16 @@ def test_d12_of_two_pictures_the_last_is_delivered_and_one_is_charged(upstream: 
 
 
 def test_d12_fewer_pictures_than_asked_are_charged_as_delivered(upstream: Upstream, rows: PictureOf) -> None:
+    price = upstream.price_micros
     upstream.play(None, upstream.fault("no-image"), None)
     found = rows(upstream.make(n=3))
-    assert (found.status, found.charges) == ("succeeded", [PRICE_MICROS] * 2)
+    assert (found.status, found.charges) == ("succeeded", [price] * 2)
     assert sorted(found.outputs) == ["failed", "succeeded", "succeeded"]
     assert sorted(found.codes) == ["", "", "no_image"]
     assert sorted(found.holds) == ["captured", "captured", "released"]
     assert sorted(found.entries) == ["capture"] * 2 + ["hold"] * 3 + ["release"]
     assert (found.attempts, upstream.hits) == ([OK] * 3, 3)
-    assert found.wallet == (START_MICROS - 2 * PRICE_MICROS, 0)
+    assert found.wallet == (START_MICROS - 2 * price, 0)
 
 
 @pytest.mark.parametrize(
@@ -111,7 +113,9 @@ def test_d18_an_unknown_model_and_one_without_a_price_are_refused_at_the_quote(u
 def test_d18_a_model_the_upstream_no_longer_knows_is_free(upstream: Upstream, rows: PictureOf) -> None:
     from generation.channels.models import Channel
 
-    Channel.objects.filter(pk=upstream.channel.pk).update(upstream_models={"gemini-3-pro-image": "gemini-9-pro-image"})
+    Channel.objects.filter(pk=upstream.channel.pk).update(
+        upstream_models={upstream.speaker.model: "gemini-9-pro-image"}
+    )
     made = upstream.make()
     assert rows(made) == upstream.failed("upstream_unavailable", [("error", "failed")] * 5)
     assert upstream.hits == 5
@@ -119,9 +123,10 @@ def test_d18_a_model_the_upstream_no_longer_knows_is_free(upstream: Upstream, ro
 
 def test_d18_a_dearer_provider_is_the_houses_matter(upstream: Upstream, rows: PictureOf) -> None:
     before = upstream.make()
-    cost = Cost.objects.get(channel_kind=upstream.kind, image_model="gemini-3-pro-image")
+    cost = Cost.objects.get(channel_kind=upstream.kind, image_model=upstream.speaker.model, lane="standard")
     cost.pk, cost.valid_from = None, datetime.now(UTC)
     cost.image_output_micros_per_million_tokens *= 10
+    cost.image_micros_by_size = {size: 10 * micros for size, micros in cost.image_micros_by_size.items()}
     cost.save()
     after = upstream.make()
     assert rows(after) == upstream.delivered([OK])

@@ -12,6 +12,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Protocol
 
+import pytest
 from django.db.models import Sum
 
 from generation import submission
@@ -21,6 +22,7 @@ from generation.channels.models import Channel
 from generation.contract import GenerationRequest
 from generation.models import Attempt, Charge, Cost, Media
 from tests.faults.pictures import Picture, delivered, failed
+from tests.upstreams.openai_service import CHAT_NAMES, IMAGES_NAMES, FakeChat, FakeImages
 
 SECRET = "AIzaSyTheSecretOfTheLiveChannel01234567"
 # What Alice's live wallet starts with, and what a 1K image costs her.
@@ -42,20 +44,79 @@ class Fake(Protocol):
     def stop(self) -> None: ...
 
 
+# A fault's name and argument, and the word for it that the customer reads.
+Word = tuple[str, str, str]
+_GEMINI_REFUSALS = (
+    "SAFETY",
+    "PROHIBITED_CONTENT",
+    "IMAGE_SAFETY",
+    "IMAGE_PROHIBITED_CONTENT",
+    "RECITATION",
+    "SPII",
+    "BLOCKLIST",
+)
+_GEMINI_SILENCES = (
+    "OTHER",
+    "NO_IMAGE",
+    "MAX_TOKENS",
+    "LANGUAGE",
+    "IMAGE_OTHER",
+    "MALFORMED_FUNCTION_CALL",
+    "A_WORD_TO_COME",
+)
+_GEMINI_WORDS: tuple[Word, ...] = tuple(
+    (way, reason, reason) for way in ("blocked-image", "blocked-prompt") for reason in _GEMINI_REFUSALS
+)
+_SILENCES: tuple[Word, ...] = (
+    ("no-image", "NO_IMAGE", "NO_IMAGE"),
+    ("text-only", "STOP", "STOP"),
+    ("max-tokens", "MAX_TOKENS", "MAX_TOKENS"),
+)
+
+
 @dataclass(frozen=True, slots=True)
 class Speaker:
-    """An adapter that speaks HTTP. `fault(name, argument, **hints)` makes what its stand-in's script takes.
+    """An adapter that speaks HTTP, and the stand-in that plays the faults `names`.
 
-    `names` are all the faults it plays.
+    `refusals` and `silences` are the ways in which it answers without a picture; `model` is an image model it serves; `has_links` is
+    whether it may hand out a link in place of a picture.
     """
 
     fake: Callable[[], Fake]
-    fault: Callable[..., Any]
     names: frozenset[str]
+    refusals: tuple[Word, ...]
+    silences: tuple[Word, ...]
+    model: str = "gemini-3-pro-image"
+    secret: str = SECRET
+    tells_delays: bool = False
+    has_links: bool = False
 
 
 SPEAKERS: Mapping[str, Speaker] = {
-    "gemini": Speaker(lambda: FakeGemini(cached=True), Fault, NAMES),
+    "gemini": Speaker(
+        lambda: FakeGemini(cached=True),
+        NAMES,
+        _GEMINI_WORDS,
+        (*_SILENCES, *(("blocked-image", reason, reason) for reason in _GEMINI_SILENCES)),
+        tells_delays=True,
+    ),
+    "openai_chat": Speaker(
+        lambda: FakeChat(cached=True),
+        CHAT_NAMES,
+        (("blocked-image", "IMAGE_SAFETY", "IMAGE_SAFETY"), ("blocked-prompt", "violence", "moderation: violence")),
+        (("no-image", "", "STOP"), ("max-tokens", "", "LENGTH")),
+        has_links=True,
+    ),
+    "openai_images": Speaker(
+        lambda: FakeImages(cached=True),
+        IMAGES_NAMES,
+        (
+            ("blocked-prompt", "", "moderation_blocked"),
+            ("blocked-prompt", "content_policy_violation", "content_policy"),
+        ),
+        (("no-image", "", "no image"),),
+        has_links=True,
+    ),
 }
 
 
@@ -79,7 +140,7 @@ class Upstream:
     def road_to(self, base_url: str, *, name: str, priority: int) -> Channel:
         """Another live channel of the same kind."""
         channel = Channel(name=name, kind=self.kind, mode="live", priority=priority, base_url=base_url)
-        channel.set_secret(SECRET)
+        channel.set_secret(self.speaker.secret)
         channel.save()
         return channel
 
@@ -87,8 +148,16 @@ class Upstream:
         """Point the channel elsewhere."""
         Channel.objects.filter(pk=self.channel.pk).update(base_url=base_url)
 
+    def plays(self, name: str) -> bool:
+        """Whether its stand-in can play a fault: not every wire can carry each of them."""
+        return name in self.speaker.names
+
     def fault(self, name: str, argument: str = "", **hints: Any) -> Any:
-        return self.speaker.fault(name, argument, **hints)
+        if not self.plays(name):
+            pytest.skip(f"the wire of {self.kind} cannot carry {name!r}")
+        if hints.get("retry_delay") and not self.speaker.tells_delays:
+            pytest.skip(f"{self.kind} says how long to wait in a header only")
+        return Fault(name, argument, **hints)
 
     def play(self, *faults: Any) -> None:
         """Faults of the next requests, one each; None plays none."""
@@ -100,7 +169,7 @@ class Upstream:
 
     def ask(self, *, image_size: str = "1K", **fields: Any) -> uuid.UUID:
         """Accept a prompt in live mode; answers the generation's id."""
-        request = GenerationRequest(prompt="a lighthouse", image_size=image_size, **fields)
+        request = self._request(image_size, fields)
         return submission.accept(self.person.requester("live"), request, now=datetime.now(UTC)).generation_id
 
     def make(self, **fields: Any) -> uuid.UUID:
@@ -110,16 +179,27 @@ class Upstream:
         return generation_id
 
     def quote(self, *, image_size: str = "1K", **fields: Any) -> int:
-        request = GenerationRequest(prompt="a lighthouse", image_size=image_size, **fields)
+        request = self._request(image_size, fields)
         return submission.quote(self.person.requester("live"), request, now=datetime.now(UTC)).total_micros
+
+    def _request(self, image_size: str, fields: Mapping[str, Any]) -> GenerationRequest:
+        return GenerationRequest(
+            prompt="a lighthouse", image_size=image_size, **{"model": self.speaker.model, **fields}
+        )
 
     def failed(self, code: str, attempts: list[tuple[str, str]]) -> Picture:
         """What one output that failed for free must look like, whatever was delivered before it."""
         return failed(code, attempts, available=START_MICROS - self._spent_micros())
 
-    def delivered(self, attempts: list[tuple[str, str]], *, price: int = PRICE_MICROS) -> Picture:
-        """What one output that was delivered for `price` just now must look like."""
+    def delivered(self, attempts: list[tuple[str, str]]) -> Picture:
+        """What one 1K output that was delivered just now must look like."""
+        price = self.price_micros
         return delivered(attempts, price=price, quote=price, available=START_MICROS - self._spent_micros() + price)
+
+    @property
+    def price_micros(self) -> int:
+        """What a 1K image costs her."""
+        return self.quote()
 
     @staticmethod
     def _spent_micros() -> int:
@@ -142,7 +222,9 @@ class Upstream:
 
     def image_cost_micros(self) -> int:
         """What this road bills for one 1K image, by the catalogue."""
-        cost = Cost.objects.get(channel_kind=self.kind, image_model="gemini-3-pro-image", lane="standard")
+        cost = Cost.objects.get(channel_kind=self.kind, image_model=self.speaker.model, lane="standard")
+        if cost.image_micros_by_size:
+            return int(cost.image_micros_by_size["1K"])
         tokens = cost.image_tokens_by_size["1K"]
         return -(-tokens * cost.image_output_micros_per_million_tokens // 1_000_000)
 

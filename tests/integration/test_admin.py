@@ -758,7 +758,7 @@ def test_a_price_is_changed_by_a_later_row(world: World) -> None:
     )
     assert "were sold after that" in text
     world.post("generation_price_add", expected=200, **_price_form(image_micros="-1"))
-    assert Price.objects.filter(image_model="gemini-3-pro-image", image_size="1K").count() == 2
+    assert Price.objects.filter(image_model="gemini-3-pro-image", image_size="1K", lane="standard").count() == 2
 
 
 def test_the_price_book_shows_sale_price_cost_and_margin(desk: Desk) -> None:
@@ -769,7 +769,7 @@ def test_the_price_book_shows_sale_price_cost_and_margin(desk: Desk) -> None:
 
 
 def test_a_price_nobody_paid_may_be_corrected(desk: Desk) -> None:
-    price = Price.objects.get(image_model="gemini-3-pro-image", image_size="4K")
+    price = Price.objects.get(image_model="gemini-3-pro-image", image_size="4K", lane="standard")
     desk.post("generation_price_change", price.pk, **_price_form(image_size="4K", image_micros="0.3"))
     price.refresh_from_db()
     assert price.image_micros == 300_000

@@ -152,7 +152,7 @@ def _drawn(output: Output) -> Answer:
     output = Output.objects.select_related("generation__price__image_model", "generation__image_model").get(
         pk=output.pk
     )
-    with road.call_for(output, channel, attempt_number=1) as call:
+    with road.call_for(output, road.Road(channel, None, 1)) as call:
         return road._call(channel, call)
 
 

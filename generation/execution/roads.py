@@ -1,0 +1,159 @@
+"""Which channels an output may take, in what order, and which model each would make it with."""
+
+from __future__ import annotations
+
+import random
+import uuid
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from generation import catalog, pricing
+from generation.channels import registry, routing
+from generation.channels.limits import Rooms
+from generation.channels.models import Channel
+from generation.channels.standing import Standing, standings
+from generation.contract import Usage
+from generation.execution.calls import Road, made_size, token_estimate
+from generation.models import Attempt, Generation, ImageModel, Output
+
+
+@dataclass(frozen=True, slots=True)
+class Tried:
+    """An earlier attempt of an output. A handle names work that may still go on upstream."""
+
+    channel_id: uuid.UUID
+    status: str
+    handle: str = ""
+
+
+_Key = tuple[str, str, registry.Needs]
+
+
+class Map:
+    """The channels as they are now, looked up once for all outputs that are taken together."""
+
+    def __init__(self, outputs: Sequence[Output], *, now: datetime) -> None:
+        self._now = now
+        self._channels: dict[_Key, list[Channel]] = {}
+        found = [channel for output in outputs for _, channels in self._of(output) for channel in channels]
+        self._rooms = Rooms(list({channel.pk: channel for channel in found}.values()), now=now)
+
+    def road(self, output: Output, tried: Sequence[Tried]) -> Road:
+        """The road that an output takes now."""
+        generation, number = output.generation, len(tried) + 1
+        followed = self._followed(output, tried)
+        if followed is not None:
+            return Road(followed[0], None, number, handle=followed[1])
+        options = list(self._candidates(output))
+        choice = routing.choose(
+            [option[0] for option in options], self._errors(options, tried), now=self._now, chance=random.random()
+        )
+        taken = next((option for option in options if option[0] is choice.candidate), None)
+        if taken is None:
+            return Road(None, choice.wait_until, number)
+        _, channel, image_model = taken
+        self._rooms.take(channel, token_estimate(generation))
+        other = image_model if image_model.pk != generation.image_model_id else None
+        return Road(channel, None, number, image_model=other)
+
+    def _followed(self, output: Output, tried: Sequence[Tried]) -> tuple[Channel, str] | None:
+        """The channel where an unanswered attempt may still be at work, and the name of that work.
+
+        It is followed once: an attempt that followed it and got no answer either ends that.
+        """
+        last = tried[-1] if tried else None
+        if last is None or not last.handle or last.status != Attempt.Status.UNKNOWN:
+            return None
+        if sum(each.handle == last.handle for each in tried) > 1:
+            return None
+        channels = [channel for _, channels in self._of(output) for channel in channels]
+        channel = next((each for each in channels if each.pk == last.channel_id), None)
+        return (channel, last.handle) if channel else None
+
+    def _of(self, output: Output) -> list[tuple[ImageModel, list[Channel]]]:
+        generation = output.generation
+        needs = needs_of(generation)
+        return [(model, self._open(output.mode, model.pk, needs)) for model in models_of(generation, at=self._now)]
+
+    def _open(self, mode: str, image_model: str, needs: registry.Needs) -> list[Channel]:
+        key = (mode, image_model, needs)
+        if key not in self._channels:
+            self._channels[key] = registry.candidates(*key)
+        return self._channels[key]
+
+    def _candidates(self, output: Output) -> list[tuple[routing.Candidate, Channel, ImageModel]]:
+        generation = output.generation
+        only = generation.routing.get("only")
+        return [
+            (self._candidate(generation, channel, image_model, rank), channel, image_model)
+            for rank, (image_model, channels) in enumerate(self._of(output))
+            for channel in channels
+            if not only or channel.name in only
+        ]
+
+    def _candidate(
+        self, generation: Generation, channel: Channel, image_model: ImageModel, rank: int
+    ) -> routing.Candidate:
+        full_until = self._rooms.full_until(channel, token_estimate(generation), now=self._now)
+        waits = [each for each in (channel.cool_until, full_until) if each is not None]
+        return routing.Candidate(
+            str(channel.pk),
+            channel.priority,
+            max(waits, default=None),
+            weight=channel.weight,
+            rank=rank,
+            place=self._place(generation, channel, image_model),
+        )
+
+    def _place(self, generation: Generation, channel: Channel, image_model: ImageModel) -> float:
+        """Named channels in their order, then all others, those by what the request sorts by."""
+        order = generation.routing.get("order", ())
+        if channel.name in order:
+            return float(order.index(channel.name)) - len(order) - 1
+        sort = generation.routing.get("sort")
+        if sort == "price":
+            return float(expected_cost(generation, channel, image_model, at=self._now))
+        standing = standings(channel.mode).get(str(channel.pk), Standing()) if sort else Standing()
+        return {"latency": standing.latency_ms, "success": 1 - standing.success}.get(sort or "", 0.0)
+
+    @staticmethod
+    def _errors(
+        options: Sequence[tuple[routing.Candidate, Channel, ImageModel]], tried: Sequence[Tried]
+    ) -> Mapping[str, int]:
+        """Answered errors by channel; every attempt counts for every channel once there were too many in all."""
+        if len(tried) >= routing.MAX_ATTEMPTS:
+            return {candidate.id: routing.MAX_ATTEMPTS for candidate, _, _ in options}
+        return Counter(str(each.channel_id) for each in tried if each.status == Attempt.Status.ERROR)
+
+
+def needs_of(generation: Generation) -> registry.Needs:
+    """What an output of this generation asks of a road."""
+    asked = {"grounding": generation.is_grounded, "thinking": bool(generation.thinking_level)}
+    return registry.Needs(generation.price.lane, frozenset(name for name, is_asked in asked.items() if is_asked))
+
+
+def models_of(generation: Generation, *, at: datetime) -> list[ImageModel]:
+    """The model asked for, and those that may stand in for it and are still there, in order."""
+    names = generation.routing.get("fallback_models", ())
+    return [generation.image_model, *catalog.named(names, at=at)] if names else [generation.image_model]
+
+
+def expected_cost(generation: Generation, channel: Channel, image_model: ImageModel, *, at: datetime) -> int:
+    """What a channel is expected to bill for one image, in micros."""
+    rates = registry.cost_rates(channel, image_model, at=at, lane=generation.price.lane)
+    usage = Usage(input_text_tokens=pricing.estimate_tokens(generation.prompt))
+    return pricing.cost(rates, usage=usage, image_size=made_size(generation, image_model), has_image=True)
+
+
+def another_is_ready(attempt: Attempt, *, now: datetime) -> bool:
+    """Whether an output need not wait for the channel that just asked to be left alone."""
+    output = attempt.output
+    only = output.generation.routing.get("only")
+    for image_model in models_of(output.generation, at=now):
+        for channel in registry.candidates(output.mode, image_model.pk, needs_of(output.generation)):
+            is_cool = channel.cool_until is not None and channel.cool_until > now
+            if channel.pk != attempt.channel_id and not is_cool and (not only or channel.name in only):
+                return True
+    return False
