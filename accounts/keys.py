@@ -102,7 +102,9 @@ LIMITS = (
     "allowed_models",
     "ip_list",
 )
-_COPIED = ("scopes", "budget_period", "expires_at", *LIMITS)
+_COPIED = ("scopes", "budget_period", "expires_at", "routing", *LIMITS)
+# What a key's requests may say of their roads where they say nothing themselves, and how it is written.
+ROUTING = {"only": list, "order": list, "fallback_models": list, "sort": str, "max_price_micros": int}
 
 
 def rotate(

@@ -6,7 +6,7 @@ from typing import Any, ClassVar
 
 from django.contrib.auth.models import AbstractUser, UserManager
 from django.db import models
-from django.db.models import Q
+from django.db.models import Q, Value
 
 from accounts.identifiers import new_uuid, public_id
 
@@ -137,6 +137,9 @@ class ApiKey(models.Model):
     )
     allowed_models = models.JSONField(default=list, blank=True)
     ip_list = models.JSONField(default=list, blank=True, help_text="Addresses or networks; empty = anywhere.")
+    routing = models.JSONField(
+        default=dict, blank=True, db_default=Value({}, models.JSONField()), help_text="What its requests say of roads."
+    )
 
     created_at = models.DateTimeField(auto_now_add=True)
     expires_at = models.DateTimeField(null=True, blank=True)

@@ -8,6 +8,11 @@ from accounts.models import ApiKey
 from generation import decoding
 from generation.contract import SIZES, GenerationRequest, Refusal, invalid
 from generation.models import ImageModel
+from generation.pixels import pixel_size
+from generation.preferences import PURPOSES, Preferences
+
+# The image size of a request that leaves it to its purpose.
+AUTO = "auto"
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +70,7 @@ def _check_options(request: GenerationRequest, image_model: ImageModel) -> None:
             f"{image_model.name} makes {', '.join(image_model.aspect_ratios)}.",
             "aspect_ratio_not_supported",
         )
-    if request.image_size is not None and request.image_size not in image_model.sizes:
+    if request.image_size not in (None, AUTO) and request.image_size not in image_model.sizes:
         raise invalid(
             "image_size", f"{image_model.name} makes {', '.join(image_model.sizes)}.", "image_size_not_supported"
         )
@@ -91,11 +96,27 @@ def choose(
     ratio = request.aspect_ratio
     if ratio is None and first_size is not None:
         ratio = decoding.nearest_ratio(*first_size, image_model.aspect_ratios)
+    ratio = ratio or "1:1"
+    image_size = request.image_size or _default_size(image_model, largest_size)
+    if image_size == AUTO:
+        image_size = _fitting_size(request.preferences, image_model, ratio, largest_size)
     return Choices(
-        aspect_ratio=ratio or "1:1",
-        image_size=request.image_size or _default_size(image_model, largest_size),
+        aspect_ratio=ratio,
+        image_size=image_size,
         thinking_level=request.thinking_level or "",
     )
+
+
+def _fitting_size(wanted: Preferences, image_model: ImageModel, ratio: str, largest_size: str) -> str:
+    """The smallest size of the model that is wide enough, and no larger than its purpose and the key allow."""
+    limits = [size for size in (PURPOSES.get(wanted.purpose, ""), largest_size) if size]
+    most = min((SIZES.index(size) for size in limits), default=len(SIZES) - 1)
+    sizes = sorted(image_model.sizes, key=SIZES.index)
+    allowed = [size for size in sizes if SIZES.index(size) <= most] or sizes[:1]
+    if wanted.display_width_px is None:
+        return str(allowed[-1] if wanted.purpose else sizes[0])
+    wide = (size for size in allowed if pixel_size(ratio, size)[0] >= wanted.display_width_px)
+    return str(next(wide, allowed[-1]))
 
 
 def _default_size(image_model: ImageModel, largest_size: str) -> str:

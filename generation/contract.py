@@ -11,14 +11,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from generation.preferences import Routing
+from generation.preferences import Preferences
 
 Mode = Literal["live", "test"]
 Role = Literal["subject", "object", "style"]
 
 ROLES: tuple[Role, ...] = ("subject", "object", "style")
 SIZES = ("1K", "2K", "4K")
-LANES = ("standard", "flex", "batch")
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +49,7 @@ class GenerationRequest:
     seed: int | None = None
     metadata: Mapping[str, str] = field(default_factory=dict)
     tags: tuple[str, ...] = ()
-    routing: Routing = field(default_factory=Routing)
+    preferences: Preferences = field(default_factory=Preferences)
     # The conversation this is the end of, as a hash; it changes nothing of what is asked.
     conversation: str = ""
 
@@ -234,11 +233,15 @@ class ChannelError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class OutputOutcome:
-    """One requested image as a door shows it. Micros are integers; `error` is (code, message) or None."""
+    """One requested image as a door shows it, with the model that made it or is to.
+
+    Micros are integers; `error` is (code, message) or None.
+    """
 
     id: str
     index: int
     status: str
+    model: str
     mime_type: str | None
     width: int | None
     height: int | None
@@ -260,6 +263,7 @@ class Outcome:
     status: str
     mode: Mode
     model: str
+    lane: str
     prompt: str = field(repr=False)
     aspect_ratio: str
     image_size: str

@@ -24,6 +24,9 @@ def fingerprint(request: GenerationRequest, image_model: str) -> str:
         "metadata": dict(request.metadata),
         "tags": list(request.tags),
     }
+    preferences = request.preferences.stored()
+    if preferences:
+        canonical["preferences"] = preferences
     text = json.dumps(canonical, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
     return hashlib.sha256(text.encode()).hexdigest()
 

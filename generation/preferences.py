@@ -2,18 +2,32 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import dataclasses
+from dataclasses import dataclass, field
 from typing import Any
 
 SORTS = ("price", "latency", "success")
+LANES = ("standard", "flex", "batch", "auto")
+# The largest size that a picture for such a place needs.
+PURPOSES = {
+    "thumbnail": "1K",
+    "email": "1K",
+    "social": "1K",
+    "blog": "2K",
+    "product": "2K",
+    "hero": "4K",
+    "print": "4K",
+    "large_display": "4K",
+}
 
 
 @dataclass(frozen=True, slots=True)
 class Routing:
     """What a request says of the roads it takes. Channels and image models go by their names.
 
-    `only` shuts out every other channel, `order` puts some first, `sort` is one of SORTS or empty. `fallback_models`
-    may make the image where the model asked for cannot.
+    `only` shuts out every other channel, `order` puts some first, `sort` is one of SORTS or empty. A request that may
+    cost more than `max_price_micros` an image is refused. `fallback_models` may make the image where the model asked
+    for cannot.
     """
 
     only: tuple[str, ...] = ()
@@ -23,6 +37,51 @@ class Routing:
     fallback_models: tuple[str, ...] = ()
 
     def stored(self) -> dict[str, Any]:
-        """What the road has to know, as JSON; empty where nothing was said."""
-        found = {"only": self.only, "order": self.order, "sort": self.sort, "fallback_models": self.fallback_models}
-        return {name: list(value) if isinstance(value, tuple) else value for name, value in found.items() if value}
+        """What was said, as JSON; empty where nothing was."""
+        return _said(self)
+
+    def over(self, default: dict[str, Any]) -> Routing:
+        """These, and the stored `default` wherever these say nothing."""
+        names = {each.name for each in dataclasses.fields(self)}
+        kept = {
+            name: tuple(value) if isinstance(value, list) else value for name, value in default.items() if name in names
+        }
+        said = {name: getattr(self, name) for name in _said(self)}
+        return Routing(**{**kept, **said})
+
+
+@dataclass(frozen=True, slots=True)
+class Preferences:
+    """How quickly, how dear, how large, and by which roads.
+
+    `lane` is one of LANES or empty for "standard"; `deadline_seconds` is what "auto" and "batch" may take. A draft is
+    made by the cheapest model of its family. Where the image size is "auto", `display_width_px` or `purpose`, one of
+    PURPOSES, say what the picture is for.
+    """
+
+    lane: str = ""
+    deadline_seconds: int | None = None
+    is_draft: bool = False
+    display_width_px: int | None = None
+    purpose: str = ""
+    routing: Routing = field(default_factory=Routing)
+
+    @classmethod
+    def of(cls, stored: dict[str, Any]) -> Preferences:
+        """What `stored` was made of."""
+        routing = Routing().over(stored.get("routing", {}))
+        return cls(**{**stored, "routing": routing})
+
+    def stored(self) -> dict[str, Any]:
+        """What was said, as JSON; empty where nothing was."""
+        said = _said(self)
+        return {**said, "routing": self.routing.stored()} if self.routing.stored() else said
+
+
+def _said(what: Routing | Preferences) -> dict[str, Any]:
+    values = {each.name: getattr(what, each.name) for each in dataclasses.fields(what) if each.name != "routing"}
+    return {
+        name: list(value) if isinstance(value, tuple) else value
+        for name, value in values.items()
+        if value not in ((), "", None, False)
+    }

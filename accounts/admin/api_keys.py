@@ -46,7 +46,15 @@ class ApiKeyForm(forms.ModelForm):  # type: ignore[type-arg]
 
     class Meta:
         model = ApiKey
-        fields = ("account", "name", "mode", "scopes", "budget_period", "expires_at", *keys.LIMITS)
+        fields = ("account", "name", "mode", "scopes", "budget_period", "expires_at", *keys.LIMITS, "routing")
+
+    def clean_routing(self) -> dict[str, Any]:
+        found = self.cleaned_data["routing"] or {}
+        if not isinstance(found, dict) or not all(
+            name in keys.ROUTING and type(value) is keys.ROUTING[name] for name, value in found.items()
+        ):
+            raise forms.ValidationError(f'Write {{"order": ["a channel"]}}; the fields are {", ".join(keys.ROUTING)}.')
+        return found
 
 
 class StateFilter(admin.SimpleListFilter):

@@ -8,18 +8,24 @@ from dataclasses import asdict
 from typing import Any
 
 from generation.contract import GenerationRequest, ReferenceInput, Refusal
+from generation.preferences import Preferences
 
 
 def line_of(request: GenerationRequest) -> bytes:
     """One line, its newline included."""
-    return json.dumps(asdict(request), default=_base64).encode() + b"\n"
+    data = asdict(request) | {"preferences": request.preferences.stored()}
+    return json.dumps(data, default=_base64).encode() + b"\n"
 
 
 def request_of(line: bytes) -> GenerationRequest:
     """The request that a line was made of."""
     data = json.loads(line)
     references = tuple(ReferenceInput(**{**each, "data": b64decode(each["data"])}) for each in data["references"])
-    return GenerationRequest(**{**data, "references": references, "tags": tuple(data["tags"])})
+    # A line of a release before this one has none.
+    preferences = Preferences.of(data.get("preferences", {}))
+    return GenerationRequest(
+        **{**data, "references": references, "tags": tuple(data["tags"]), "preferences": preferences}
+    )
 
 
 def _base64(value: Any) -> str:

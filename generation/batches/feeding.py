@@ -253,7 +253,7 @@ def _through_the_door(item: BatchItem) -> uuid.UUID:
             request = canonical.request_of(file.read(item.byte_count))
     except (FileNotFoundError, json.JSONDecodeError):
         raise Refusal("fault", "internal_error", "The stored request is no longer there.") from None
-    return submission.accept(requester, request, now=now, idempotency_key=_key_of(item), lane="batch").generation_id
+    return submission.accept(requester, request, now=now, idempotency_key=_key_of(item), is_batch=True).generation_id
 
 
 def _requester(batch: Batch) -> Requester:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -107,6 +108,12 @@ def candidates(mode: str, image_model: str, needs: Needs = _NO_NEEDS) -> list[Ch
     """Channels that are configured, enabled and ready for a mode, a model and what is asked, in order of priority."""
     rows = _open([mode])
     return [row for row in rows if is_ready(row) and can(row, needs) and serves(row, image_model)]
+
+
+def unknown_names(mode: str, names: Sequence[str]) -> list[str]:
+    """Which of these are the name of no channel of a mode."""
+    known = set(Channel.objects.filter(mode=mode, name__in=names).values_list("name", flat=True))
+    return [name for name in names if name not in known]
 
 
 # A channel that another process shut a moment ago costs nobody anything: what is accepted then ends for free.

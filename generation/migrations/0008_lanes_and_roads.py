@@ -1,6 +1,5 @@
 """Lanes with prices, what a request says of its roads, work that is followed upstream, flat costs."""
 
-
 import django.db.models.deletion
 from django.db import migrations, models
 

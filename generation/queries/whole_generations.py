@@ -23,6 +23,7 @@ _OUTPUT_COLUMNS = (
     "id",
     "index",
     "state",
+    "image_model_id",
     "price_micros",
     "error_code",
     "error_message",
@@ -88,7 +89,7 @@ def reading_of(requester: Requester, generation_id: str) -> Reading:
 
 def reading_at_acceptance(row: Generation, outputs: Sequence[Output]) -> Reading:
     """A generation in the moment of its acceptance, when nothing has been tried yet. Asks the database nothing."""
-    return Reading(row.pk, _outcome(row, tuple(_untried(each) for each in outputs)), {})
+    return Reading(row.pk, _outcome(row, tuple(_untried(row, each) for each in outputs)), {})
 
 
 def outcomes(requester: Requester, *, limit: int, cursor: str = "", status: str = "") -> Page:
@@ -133,7 +134,7 @@ def _readings(generations: Sequence[Generation]) -> list[Reading]:
 
 
 def _reading(row: Generation, rows_of_outputs: Sequence[Sequence[Any]]) -> Reading:
-    outputs = tuple(_output(rows) for rows in rows_of_outputs)
+    outputs = tuple(_output(row, rows) for rows in rows_of_outputs)
     lying = {
         output.id: StoredFile(rows[0].media__storage_name, rows[0].media__byte_count)
         for output, rows in zip(outputs, rows_of_outputs, strict=True)
@@ -149,6 +150,7 @@ def _outcome(row: Generation, outputs: tuple[OutputOutcome, ...]) -> Outcome:
         status=row.status,
         mode="live" if row.mode == "live" else "test",
         model=row.image_model_id,
+        lane=row.lane,
         prompt=row.prompt,
         aspect_ratio=row.aspect_ratio,
         image_size=row.image_size,
@@ -165,7 +167,7 @@ def _outcome(row: Generation, outputs: tuple[OutputOutcome, ...]) -> Outcome:
     )
 
 
-def _output(rows: Sequence[Any]) -> OutputOutcome:
+def _output(generation: Generation, rows: Sequence[Any]) -> OutputOutcome:
     """`rows` are of one output, one for each attempt; without an attempt there is one, its attempt's columns null."""
     row = rows[0]
     is_done = row.state == State.SUCCEEDED and row.media__mime_type is not None
@@ -173,6 +175,7 @@ def _output(rows: Sequence[Any]) -> OutputOutcome:
         id=public_id("out", row.id),
         index=row.index,
         status=State(row.state).public,
+        model=row.image_model_id or generation.image_model_id,
         mime_type=row.media__mime_type if is_done else None,
         width=row.media__width if is_done else None,
         height=row.media__height if is_done else None,
@@ -187,11 +190,12 @@ def _output(rows: Sequence[Any]) -> OutputOutcome:
     )
 
 
-def _untried(row: Output) -> OutputOutcome:
+def _untried(generation: Generation, row: Output) -> OutputOutcome:
     return OutputOutcome(
         id=row.public_id,
         index=row.index,
         status=State(row.state).public,
+        model=generation.image_model_id,
         mime_type=None,
         width=None,
         height=None,

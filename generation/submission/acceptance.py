@@ -16,14 +16,13 @@ from accounts.identifiers import new_uuid, parse_public_id
 from accounts.ledger import queries as ledger_queries
 from accounts.models import Account
 from generation import presence, queries, references, settlement, tasks
-from generation.channels import registry
-from generation.channels.models import Channel
 from generation.contract import GenerationRequest, Refusal
 from generation.execution import due
 from generation.fingerprints import fingerprint
 from generation.models import Generation, IdempotencyKey, Reference
 from generation.submission import saving
 from generation.submission.joining import Joining, joined
+from generation.submission.openness import check_channel
 from generation.submission.plans import Plan, Quote, find_model, plan
 
 logger = logging.getLogger(__name__)
@@ -43,7 +42,7 @@ class Accepted:
 
 def quote(requester: Requester, request: GenerationRequest, *, now: datetime) -> Quote:
     """What a request would cost at most. Same checks as accept, nothing fetched, nothing written."""
-    settled = plan(requester, request, find_model(request, now=now), now=now)
+    settled = plan(requester, request, find_model(requester, request, now=now), now=now)
     return Quote(
         model=settled.image_model.name,
         image_size=settled.choices.image_size,
@@ -52,6 +51,8 @@ def quote(requester: Requester, request: GenerationRequest, *, now: datetime) ->
         per_image_micros=settled.quote_micros,
         total_micros=settled.quote_micros * request.n,
         warnings=settled.warnings,
+        lane=settled.terms.lane,
+        lane_reason=settled.terms.reason,
     )
 
 
@@ -62,26 +63,27 @@ def accept(
     now: datetime,
     idempotency_key: str = "",
     joining: Joining | None = None,
-    lane: str = "standard",
+    is_batch: bool = False,
 ) -> Accepted:
     """Accept a request, or refuse it with no trace.
 
     With an idempotency key, the same request answers the same generation for seven days. Without one, and with
-    `joining`, its client is one who waits for the answer (see `presence`), and may get an earlier generation.
+    `joining`, its client is one who waits for the answer (see `presence`), and may get an earlier generation. What
+    comes in a batch runs last.
     """
     _check_account(requester)
-    found = find_model(request, now=now)
+    found = find_model(requester, request, now=now)
     request_hash = fingerprint(request, found.image_model.name)
     joining = None if idempotency_key else joining
     known = _replayed(requester, idempotency_key, request_hash, now) or joined(requester, request_hash, joining, now)
     if known is not None:
         return Accepted(known)
-    _check_channel(requester, found.image_model.name)
-    settled = plan(requester, request, found, now=now)
+    check_channel(requester, request, found.image_model.name)
+    settled = plan(requester, request, found, now=now, is_batch=is_batch)
     prepared = _prepare(requester, request, settled, idempotency_key)
     if prepared:
-        settled = plan(requester, request, found, now=now, first_size=(prepared[0].width, prepared[0].height))
-    generation = _generation(requester, request, settled, request_hash, now, lane)
+        settled = plan(requester, request, found, now=now, first=prepared[0], is_batch=is_batch)
+    generation = _generation(requester, request, settled, request_hash, now)
     if joining is not None:
         generation.is_joinable, generation.connected_until = True, presence.connected_until()
     check_presence()
@@ -180,28 +182,8 @@ def key_reused() -> Refusal:
     )
 
 
-def _check_channel(requester: Requester, image_model: str) -> None:
-    if registry.is_served(requester.mode, image_model):
-        return
-    if Channel.objects.filter(mode=requester.mode, is_enabled=True).exclude(disabled_reason="").exists():
-        raise Refusal(
-            "unavailable",
-            "no_channel_available",
-            "The channels for this model are out of service. The operator sees why in the admin under Channels.",
-            retry_after_seconds=60,
-        )
-    if requester.mode == "live":
-        message = (
-            "No channel configured for live images. Operator: set GEMINI_API_KEY and restart, or add a channel in "
-            "the admin under Channels. Meanwhile a test key works on the sandbox."
-        )
-    else:
-        message = "The sandbox channel is switched off. Operator: enable it in the admin under Channels."
-    raise Refusal("unavailable", "no_channel_configured", message)
-
-
 def _generation(
-    requester: Requester, request: GenerationRequest, settled: Plan, request_hash: str, now: datetime, lane: str
+    requester: Requester, request: GenerationRequest, settled: Plan, request_hash: str, now: datetime
 ) -> Generation:
     return Generation(
         id=new_uuid(),
@@ -209,9 +191,11 @@ def _generation(
         api_key=requester.api_key,
         user=requester.user,
         mode=requester.mode,
-        lane=lane,
+        lane=settled.terms.lane,
+        deadline_at=now + settled.terms.deadline if settled.terms.deadline else None,
+        routing=settled.routing.stored(),
         image_model=settled.image_model,
-        price=settled.price,
+        price=settled.terms.price,
         model_requested=request.model or settled.image_model.name,
         prompt=request.prompt,
         aspect_ratio=settled.choices.aspect_ratio,

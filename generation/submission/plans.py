@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
+from functools import partial
 
 from accounts.authentication import Requester
-from accounts.identifiers import parse_public_id
 from generation import abilities, catalog, pricing
-from generation.contract import GenerationRequest, Refusal
-from generation.execution import calls
-from generation.models import ImageModel, Media, Output, Price, Reference, State
-from generation.references import output_media
-
-_MAX_HISTORY_TURNS = 6
+from generation.contract import GenerationRequest
+from generation.models import ImageModel, Media, Output, Price
+from generation.preferences import Routing
+from generation.references import Prepared
+from generation.submission import lanes
+from generation.submission.drafts import draft_of
+from generation.submission.lanes import Terms
+from generation.submission.openness import abilities_of, routing_of
+from generation.submission.turns import find_previous, history
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +30,8 @@ class Quote:
     per_image_micros: int
     total_micros: int
     warnings: tuple[dict[str, str], ...]
+    lane: str
+    lane_reason: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,15 +44,29 @@ class Plan:
     previous: Output | None
     history_depth: int
     input_image_count: int
-    price: Price
-    quote_micros: int
+    terms: Terms
+    routing: Routing
+
+    @property
+    def quote_micros(self) -> int:
+        """The most one image may cost."""
+        return self.terms.quote_micros
 
 
-def find_model(request: GenerationRequest, *, now: datetime) -> catalog.Found:
-    """The model asked for, with the checks that need no other look-up."""
+def find_model(requester: Requester, request: GenerationRequest, *, now: datetime) -> catalog.Found:
+    """The model asked for, or its draft, with the checks that need no other look-up."""
     found = catalog.find(request.model, now=now)
+    if request.preferences.is_draft:
+        found = draft_of(request, found, requester.mode, now=now)
+        request = _as_draft(request, found.image_model)
     abilities.check(request, found.image_model)
     return found
+
+
+def _as_draft(request: GenerationRequest, image_model: ImageModel) -> GenerationRequest:
+    """A draft is as small as need be where the drafting model does not make the size."""
+    size = request.image_size if request.image_size in (*image_model.sizes, abilities.AUTO) else None
+    return replace(request, image_size=size)
 
 
 def plan(
@@ -56,25 +75,23 @@ def plan(
     found: catalog.Found,
     *,
     now: datetime,
-    first_size: tuple[int, int] | None = None,
+    first: Prepared | None = None,
+    is_batch: bool = False,
 ) -> Plan:
-    """Settle what a request means for this requester, or refuse. `first_size`: pixels of its first reference."""
+    """Settle what a request means for this requester, or refuse. `first` is its first reference."""
+    if request.preferences.is_draft:
+        request = _as_draft(request, found.image_model)
+    routing = routing_of(requester, request, now=now)
     previous = find_previous(requester, request)
-    if first_size is None and previous is not None:
-        stored = Media.objects.get(output=previous)
-        first_size = (stored.width, stored.height)
+    shape = first or (Media.objects.get(output=previous) if previous else None)
+    first_size = (shape.width, shape.height) if shape else None
     largest_size = requester.api_key.max_image_size if requester.api_key else ""
     choices = abilities.choose(request, found.image_model, first_size, largest_size)
     abilities.check_key(requester.api_key, request, found.image_model, choices.image_size)
-    price = catalog.required_price(found.image_model, choices.image_size, at=now)
-    depth, history_images = _history(previous, found.image_model.max_references - len(request.references))
+    depth, history_images = history(previous, found.image_model.max_references - len(request.references))
     image_count = len(request.references) + history_images
-    quote_micros = pricing.quote(
-        catalog.sale_rates(price),
-        prompt=request.prompt,
-        reference_count=image_count,
-        is_grounded=request.search_grounding,
-    )
+    asked = lanes.Asked(requester.mode, found.image_model, choices.image_size, abilities_of(request), now)
+    wanted = replace(request.preferences, routing=routing)
     return Plan(
         image_model=found.image_model,
         warnings=found.warnings,
@@ -82,50 +99,15 @@ def plan(
         previous=previous,
         history_depth=depth,
         input_image_count=image_count,
-        price=price,
-        quote_micros=quote_micros,
+        terms=lanes.settle(asked, wanted, is_batch=is_batch, quote=partial(_quote, request, image_count)),
+        routing=routing,
     )
 
 
-def find_previous(requester: Requester, request: GenerationRequest) -> Output | None:
-    """The output a request continues: named itself, or by a generation that has just one."""
-    if not request.previous:
-        return None
-    generation_id = parse_public_id("gen", request.previous)
-    if generation_id is None:
-        return output_media(requester, request.previous, "previous").output
-    outputs = list(
-        Output.objects.filter(
-            generation_id=generation_id, account=requester.account, mode=requester.mode, state=State.SUCCEEDED
-        )[:2]
+def _quote(request: GenerationRequest, image_count: int, price: Price) -> int:
+    return pricing.quote(
+        catalog.sale_rates(price),
+        prompt=request.prompt,
+        reference_count=image_count,
+        is_grounded=request.search_grounding,
     )
-    if not outputs:
-        raise Refusal("invalid", "output_not_found", "There is no finished output of yours there.", param="previous")
-    if len(outputs) > 1:
-        raise Refusal(
-            "invalid", "previous_ambiguous", "That generation has several outputs: name one of them.", param="previous"
-        )
-    return output_media(requester, outputs[0].public_id, "previous").output
-
-
-def _history(previous: Output | None, free_images: int) -> tuple[int, int]:
-    """How many earlier turns fit, newest first, and how many images they carry."""
-    depth, images = 0, 0
-    turn = previous
-    while turn is not None and depth < _MAX_HISTORY_TURNS:
-        carried = 1 + Reference.objects.filter(generation_id=turn.generation_id).count()
-        if images + carried > free_images:
-            break
-        depth, images = depth + 1, images + carried
-        turn = next(iter(calls.chain(turn.generation, 1)), None)
-        if turn is not None and Media.objects.filter(output=turn).exclude(purged_at=None).exists():
-            # An image that was forgotten cannot be sent along any more.
-            break
-    if previous is not None and not depth:
-        raise Refusal(
-            "invalid",
-            "too_many_references",
-            "There is no room left for the previous image: send fewer references.",
-            param="references",
-        )
-    return depth, images

@@ -8,7 +8,7 @@ from PIL import Image, ImageFont
 
 from generation.channels import drawing
 from generation.channels.drawing import draw
-from generation.channels.pixels import pixel_size
+from generation.pixels import pixel_size
 
 RATIOS = ("1:1", "2:3", "3:2", "3:4", "4:3", "4:5", "5:4", "9:16", "16:9", "21:9", "1:4", "4:1", "1:8", "8:1")
 

@@ -37,7 +37,7 @@ IMAGES_NAMES = (frozenset(STATUSES) | WIRES) | {
     "wrong-size",
 }
 MODELS = ("google/gemini-3-pro-image", "gemini-3-pro-image", "gemini-nano-banana-2.1", "gemini-2.5-flash-image")
-_MODELS = re.compile(rf"(?:{'|'.join(map(re.escape, MODELS))})((?:-[24]k)?(?:-\d+x\d+)?)")
+_MODELS = re.compile(rf"(?:google/)?(?:{'|'.join(map(re.escape, MODELS))})((?:-[24]k)?(?:-\d+x\d+)?)")
 _PLACE = "the-place-of-the-picture"
 _IMAGE_TOKENS = {"1K": 1120, "2K": 1120, "4K": 2000}
 _THINKING = 100

@@ -12,8 +12,8 @@ from pathlib import Path
 from generation.channels.adapter import Credentials, Option
 from generation.channels.adapters.sandbox_script import directives, raise_scripted, slow_seconds
 from generation.channels.drawing import draw
-from generation.channels.pixels import pixel_size
 from generation.contract import Answer, Call, ChannelError, Part, Source, SpooledImage, Usage
+from generation.pixels import pixel_size
 
 _DRAWING_THREADS = 2
 _TOKENS_PER_INPUT_IMAGE = 560

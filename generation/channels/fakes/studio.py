@@ -15,7 +15,7 @@ from typing import Protocol
 
 from generation.channels.drawing import ImageFormat, draw
 from generation.channels.fakes.faults import Fault
-from generation.channels.pixels import pixel_size
+from generation.pixels import pixel_size
 
 _SEAL_BYTES = 16
 _CHUNK_OVERHEAD = 12

@@ -1,6 +1,5 @@
 """What a road bills, its limits, its weight, and settings that only its adapter knows."""
 
-
 from django.db import migrations, models
 
 

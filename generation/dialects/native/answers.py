@@ -59,6 +59,7 @@ class OutputSchema(serializers.Serializer[Any]):
     id = serializers.CharField()
     index = serializers.IntegerField()
     status = serializers.ChoiceField(choices=["queued", "running", "succeeded", "failed", "canceled"])
+    model = serializers.CharField(help_text="What made it: the model asked for, or a fallback.")
     url = serializers.CharField(
         allow_null=True, help_text="A link that expires; GET the generation again for a fresh one."
     )
@@ -83,6 +84,7 @@ class GenerationSchema(serializers.Serializer[Any]):
     status = serializers.ChoiceField(choices=["queued", "running", "succeeded", "failed", "canceled"])
     mode = serializers.ChoiceField(choices=["live", "test"])
     model = serializers.CharField()
+    lane = serializers.ChoiceField(choices=["standard", "flex", "batch"])
     prompt = serializers.CharField()
     n = serializers.IntegerField()
     aspect_ratio = serializers.CharField()
@@ -111,6 +113,8 @@ class QuoteSchema(serializers.Serializer[Any]):
     image_size = serializers.CharField()
     per_image_micros = serializers.IntegerField()
     quote_micros = serializers.IntegerField(help_text="The most the whole request may cost.")
+    lane = serializers.ChoiceField(choices=["standard", "flex", "batch"])
+    lane_reason = serializers.CharField(help_text="Why this lane, in words.")
     warnings = WarningSchema(many=True)
 
 

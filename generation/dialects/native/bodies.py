@@ -10,12 +10,13 @@ from rest_framework.request import Request
 
 from generation.contract import GenerationRequest, Refusal, invalid
 from generation.dialects import door
-from generation.dialects.native import translate
+from generation.dialects.native import preferences, translate
 from generation.dialects.native.schemas import GenerationCreateSchema
 
-_WHOLE = ("n", "seed")
+_WHOLE = ("n", "seed", "deadline_seconds", "display_width_px")
+_FLAGS = ("search_grounding", "draft")
 _WHOLE_NUMBER = re.compile(r"-?[0-9]{1,18}")
-_JSON = ("metadata", "tags", "references")
+_JSON = ("metadata", "tags", "references", "routing")
 # One for all requests: checking keeps nothing in it, and making one costs more than checking with it.
 _SCHEMA = GenerationCreateSchema()
 
@@ -34,7 +35,7 @@ def read_create(request: Request) -> tuple[GenerationRequest, bool]:
     if not isinstance(data, dict):
         raise Refusal("invalid", "invalid_request", "The body must be a JSON object.")
     checked = _SCHEMA.run_validation(data)
-    return translate.parse(checked, files), checked["response_format"] == "b64_json"
+    return translate.parse(checked, files, preferences.parse(checked)), checked["response_format"] == "b64_json"
 
 
 def _from_form(request: Request) -> tuple[dict[str, Any], dict[str, bytes]]:
@@ -62,6 +63,6 @@ def _field(name: str, text: Any) -> Any:
             raise invalid(name, "In a form this field is JSON text.") from None
     if name in _WHOLE and _WHOLE_NUMBER.fullmatch(text.strip()):
         return int(text)
-    if name == "search_grounding" and text in ("true", "false"):
+    if name in _FLAGS and text in ("true", "false"):
         return text == "true"
     return text

@@ -34,6 +34,8 @@ class QuoteView(NativeView):
                 "image_size": found.image_size,
                 "per_image_micros": found.per_image_micros,
                 "quote_micros": found.total_micros,
+                "lane": found.lane,
+                "lane_reason": found.lane_reason,
                 "warnings": list(found.warnings),
             }
         )

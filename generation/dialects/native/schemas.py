@@ -8,50 +8,13 @@ from typing import Any
 
 from rest_framework import serializers
 
+from generation.abilities import AUTO
 from generation.contract import ROLES, SIZES
+from generation.dialects.native.fields import FlagField, StrictSerializer, TextField, WholeField
+from generation.dialects.native.preferences import PreferencesSchema
 
 _MAX_INTEGER = 2**31 - 1
 RESPONSE_FORMATS = ("url", "b64_json")
-
-
-class StrictSerializer(serializers.Serializer[Any]):
-    """Refuses unknown fields, so that a typing mistake is not silently another picture."""
-
-    def to_internal_value(self, data: Any) -> Any:
-        if isinstance(data, dict):
-            for name in data:
-                if name not in self.fields:
-                    raise serializers.ValidationError(
-                        {name: serializers.ErrorDetail("Unknown field.", "unknown_field")}
-                    )
-        return super().to_internal_value(data)
-
-
-class TextField(serializers.CharField):
-    """Text and nothing else: a number or a boolean is not turned into text."""
-
-    def to_internal_value(self, data: Any) -> str:
-        if not isinstance(data, str):
-            self.fail("invalid")
-        return str(super().to_internal_value(data))
-
-
-class WholeField(serializers.IntegerField):
-    """A whole number and nothing else: not true, not 1.5, not "1"."""
-
-    def to_internal_value(self, data: Any) -> int:
-        if isinstance(data, bool) or not isinstance(data, int):
-            self.fail("invalid")
-        return int(super().to_internal_value(data))
-
-
-class FlagField(serializers.BooleanField):
-    """true or false."""
-
-    def to_internal_value(self, data: Any) -> bool:
-        if not isinstance(data, bool):
-            self.fail("invalid", input=data)
-        return bool(data)
 
 
 class Base64Field(serializers.CharField):
@@ -88,7 +51,7 @@ class ReferenceSchema(StrictSerializer):
         return attrs
 
 
-class GenerationCreateSchema(StrictSerializer):
+class GenerationCreateSchema(PreferencesSchema):
     """What is asked. Only `prompt` is required."""
 
     prompt = TextField(trim_whitespace=False, allow_blank=True, help_text="What the image should show.")
@@ -104,11 +67,11 @@ class GenerationCreateSchema(StrictSerializer):
         help_text="Default: the first reference's, else 1:1.",
     )
     image_size = serializers.ChoiceField(
-        choices=SIZES,
+        choices=(*SIZES, AUTO),
         required=False,
         allow_null=True,
         default=None,
-        help_text="Default: the model's own, 2K for gemini-3-pro-image.",
+        help_text="auto: as display_width_px and purpose say. Default: the model's own, 2K for gemini-3-pro-image.",
     )
     references = serializers.ListField(child=ReferenceSchema(), required=False, default=list, max_length=64)
     previous = TextField(

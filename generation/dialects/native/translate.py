@@ -8,14 +8,15 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from generation.contract import GenerationRequest, Outcome, OutputOutcome, ReferenceInput, invalid
+from generation.preferences import Preferences
 
 Link = Callable[[str], str]
 _MAX_WAIT_SECONDS = 120
 _WAIT = re.compile(r"(?:^|[\s,;])wait\s*=\s*\"?(\d{1,9})\"?(?=$|[\s,;])", re.IGNORECASE)
 
 
-def parse(data: Mapping[str, Any], files: Mapping[str, bytes]) -> GenerationRequest:
-    """A checked body (see schemas) and the files sent with it, as a GenerationRequest."""
+def parse(data: Mapping[str, Any], files: Mapping[str, bytes], preferences: Preferences) -> GenerationRequest:
+    """A checked body (see schemas), the files sent with it and what it prefers, as a GenerationRequest."""
     references = tuple(_reference(each, files, f"references[{index}]") for index, each in enumerate(data["references"]))
     return GenerationRequest(
         prompt=data["prompt"],
@@ -30,6 +31,7 @@ def parse(data: Mapping[str, Any], files: Mapping[str, bytes]) -> GenerationRequ
         seed=data["seed"],
         metadata=data["metadata"],
         tags=tuple(data["tags"]),
+        preferences=preferences,
     )
 
 
@@ -61,6 +63,7 @@ def render(outcome: Outcome, link: Link, base64_of: Link | None = None) -> dict[
         "status": outcome.status,
         "mode": outcome.mode,
         "model": outcome.model,
+        "lane": outcome.lane,
         "prompt": outcome.prompt,
         "n": outcome.n,
         "aspect_ratio": outcome.aspect_ratio,
@@ -83,6 +86,7 @@ def _output(output: OutputOutcome, link: Link, base64_of: Link | None) -> dict[s
         "id": output.id,
         "index": output.index,
         "status": output.status,
+        "model": output.model,
         "url": link(output.id) if output.mime_type else None,
         **image,
         "mime_type": output.mime_type,

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from generation.channels.pixels import pixel_size
 from generation.contract import Call, ImageFile
+from generation.pixels import pixel_size
 
 
 def fields(call: Call, options: Mapping[str, str]) -> dict[str, str | int]:

@@ -1,0 +1,97 @@
+"""How a create says how quickly, how dear and by which roads: its shape, and its way into our words."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from decimal import Decimal
+from typing import Any
+
+from rest_framework import serializers
+
+from generation.dialects.native.fields import FlagField, StrictSerializer, TextField, WholeField
+from generation.preferences import LANES, PURPOSES, SORTS, Preferences, Routing
+
+_LONGEST_DEADLINE_SECONDS = 48 * 60 * 60
+_WIDEST_PX = 16_384
+
+
+def _names(help_text: str) -> serializers.ListField:
+    return serializers.ListField(child=TextField(max_length=120), required=False, max_length=20, help_text=help_text)
+
+
+class UsdField(serializers.DecimalField):
+    """Dollars, as a number or as text."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(max_digits=12, decimal_places=6, min_value=Decimal(0), **options)
+
+    def to_internal_value(self, data: Any) -> Decimal:
+        if isinstance(data, bool):
+            self.fail("invalid")
+        return super().to_internal_value(data)
+
+
+class RoutingSchema(StrictSerializer):
+    """Which roads, and what instead."""
+
+    only = _names("Channels that may make the image, by name.")
+    order = _names("Channels to try first, in this order.")
+    sort = serializers.ChoiceField(choices=SORTS, required=False, help_text="What decides among all others.")
+    max_price_usd = UsdField(required=False, help_text="Refuse the request if an image may cost more.")
+    fallback_models = _names("Models that may make the image where the one asked for cannot, in order.")
+
+
+class PreferencesSchema(StrictSerializer):
+    """The fields of a create that say how, not what."""
+
+    lane = serializers.ChoiceField(
+        choices=LANES,
+        required=False,
+        default="",
+        help_text="standard: at once. flex: within minutes. batch: within a day. auto: the cheapest that meets the "
+        "deadline. Default: standard.",
+    )
+    deadline_seconds = WholeField(
+        required=False,
+        allow_null=True,
+        default=None,
+        min_value=1,
+        max_value=_LONGEST_DEADLINE_SECONDS,
+        help_text="How long auto and batch may take. Default: 15 minutes for auto, a day for batch.",
+    )
+    draft = FlagField(required=False, default=False, help_text="The cheapest model of the family makes it.")
+    display_width_px = WholeField(
+        required=False,
+        allow_null=True,
+        default=None,
+        min_value=1,
+        max_value=_WIDEST_PX,
+        help_text="With image_size auto: the smallest size that is wide enough.",
+    )
+    purpose = serializers.ChoiceField(
+        choices=list(PURPOSES), required=False, default="", help_text="With image_size auto: what the image is for."
+    )
+    routing = RoutingSchema(required=False, default=dict)
+
+
+def parse(data: Mapping[str, Any]) -> Preferences:
+    """A checked body's preferences."""
+    return Preferences(
+        lane=data["lane"],
+        deadline_seconds=data["deadline_seconds"],
+        is_draft=data["draft"],
+        display_width_px=data["display_width_px"],
+        purpose=data["purpose"],
+        routing=_routing(data["routing"]),
+    )
+
+
+def _routing(data: Mapping[str, Any]) -> Routing:
+    most = data.get("max_price_usd")
+    return Routing(
+        only=tuple(data.get("only", ())),
+        order=tuple(data.get("order", ())),
+        sort=data.get("sort", ""),
+        max_price_micros=None if most is None else int(most * 1_000_000),
+        fallback_models=tuple(data.get("fallback_models", ())),
+    )

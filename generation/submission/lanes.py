@@ -1,0 +1,111 @@
+"""Which lane a request takes, and what it costs there: the one asked for, or the cheapest that meets the deadline."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from accounts.money import usd
+from generation import catalog
+from generation.channels import registry
+from generation.contract import Refusal, invalid
+from generation.models import ImageModel, Price
+from generation.preferences import Preferences
+
+# How long a lane may take, by what its providers promise.
+LANE_SECONDS = {"standard": 0, "flex": 15 * 60, "batch": 24 * 60 * 60}
+# What "auto" without a deadline waits for.
+_DEFAULT_DEADLINE_SECONDS = LANE_SECONDS["flex"]
+_TAKES = {"standard": "at once", "flex": "within 15 minutes", "batch": "within a day"}
+
+
+@dataclass(frozen=True, slots=True)
+class Terms:
+    """A lane with its price and the most one image may cost, and why it was this one, for the caller."""
+
+    lane: str
+    price: Price
+    quote_micros: int
+    reason: str
+    deadline: timedelta | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What a lane has to serve."""
+
+    mode: str
+    image_model: ImageModel
+    image_size: str
+    abilities: frozenset[str]
+    at: datetime
+
+    def price(self, lane: str) -> Price | None:
+        return catalog.price_of(self.image_model, self.image_size, at=self.at, lane=lane)
+
+    def is_served(self, lane: str) -> bool:
+        return registry.is_served(self.mode, self.image_model.pk, registry.Needs(lane, self.abilities))
+
+
+def settle(asked: Asked, wanted: Preferences, *, is_batch: bool, quote: Callable[[Price], int]) -> Terms:
+    """The terms of a request, or a refusal. `quote` says what a price makes of it.
+
+    What comes in a batch of its own takes the lane of batches where there is one, and is made one by one at the usual
+    price where there is none.
+    """
+    terms = _of_batch(asked, wanted, quote) if is_batch else _of_request(asked, wanted, quote)
+    most = wanted.routing.max_price_micros
+    if most is not None and terms.quote_micros > most:
+        raise Refusal(
+            "invalid",
+            "price_above_maximum",
+            f"One image may cost up to {usd(terms.quote_micros)}, more than the {usd(most)} of max_price_usd.",
+            param="routing.max_price_usd",
+        )
+    return terms
+
+
+def _of_batch(asked: Asked, wanted: Preferences, quote: Callable[[Price], int]) -> Terms:
+    price = asked.price("batch") if asked.is_served("batch") else None
+    if price is None:
+        price = catalog.required_price(asked.image_model, asked.image_size, at=asked.at)
+    return Terms("batch", price, quote(price), "", _deadline(wanted, "batch"))
+
+
+def _of_request(asked: Asked, wanted: Preferences, quote: Callable[[Price], int]) -> Terms:
+    lane = wanted.lane or "standard"
+    if lane == "auto":
+        return _cheapest(asked, wanted, quote)
+    if lane == "standard":
+        price = catalog.required_price(asked.image_model, asked.image_size, at=asked.at)
+        return Terms(lane, price, quote(price), "standard: the lane that waits for nothing")
+    found = asked.price(lane)
+    if found is None or not asked.is_served(lane):
+        message = f"{asked.image_model.name} is not made in the lane {lane} here."
+        raise invalid("lane", message, "lane_not_available")
+    return Terms(lane, found, quote(found), f"{lane}: as asked for, {_TAKES[lane]}", _deadline(wanted, lane))
+
+
+def _deadline(wanted: Preferences, lane: str) -> timedelta:
+    return timedelta(seconds=wanted.deadline_seconds or LANE_SECONDS[lane])
+
+
+def _cheapest(asked: Asked, wanted: Preferences, quote: Callable[[Price], int]) -> Terms:
+    seconds = wanted.deadline_seconds or _DEFAULT_DEADLINE_SECONDS
+    standard = catalog.required_price(asked.image_model, asked.image_size, at=asked.at)
+    options = [Terms("standard", standard, quote(standard), "")]
+    for lane in ("flex", "batch"):
+        price = asked.price(lane)
+        if LANE_SECONDS[lane] <= seconds and price is not None and asked.is_served(lane):
+            options.append(Terms(lane, price, quote(price), "", timedelta(seconds=seconds)))
+    # Of two that cost the same, the quicker one stands first.
+    best = min(options, key=lambda each: each.quote_micros)
+    return Terms(best.lane, best.price, best.quote_micros, _why(best, options, seconds), best.deadline)
+
+
+def _why(best: Terms, options: list[Terms], seconds: int) -> str:
+    if len(options) == 1:
+        return f"standard: no cheaper lane is done within {seconds} seconds"
+    others = ", ".join(f"{usd(each.quote_micros)} in {each.lane}" for each in options if each is not best)
+    return f"{best.lane}: {usd(best.quote_micros)} an image instead of {others}, done {_TAKES[best.lane]}"
