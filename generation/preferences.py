@@ -8,6 +8,8 @@ from typing import Any
 
 SORTS = ("price", "latency", "success")
 LANES = ("standard", "flex", "batch", "auto")
+# How long a lane may take, by what its providers promise.
+LANE_SECONDS = {"standard": 0, "flex": 15 * 60, "batch": 24 * 60 * 60}
 # The largest size that a picture for such a place needs.
 PURPOSES = {
     "thumbnail": "1K",

@@ -11,10 +11,8 @@ from generation import catalog
 from generation.channels import registry
 from generation.contract import Refusal, invalid
 from generation.models import ImageModel, Price
-from generation.preferences import Preferences
+from generation.preferences import LANE_SECONDS, Preferences
 
-# How long a lane may take, by what its providers promise.
-LANE_SECONDS = {"standard": 0, "flex": 15 * 60, "batch": 24 * 60 * 60}
 # What "auto" without a deadline waits for.
 _DEFAULT_DEADLINE_SECONDS = LANE_SECONDS["flex"]
 _TAKES = {"standard": "at once", "flex": "within 15 minutes", "batch": "within a day"}

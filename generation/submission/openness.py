@@ -11,8 +11,7 @@ from generation.channels import registry
 from generation.channels.models import Channel
 from generation.contract import GenerationRequest, Refusal, invalid
 from generation.models import ImageModel
-from generation.preferences import Routing
-from generation.submission.lanes import LANE_SECONDS
+from generation.preferences import LANE_SECONDS, Routing
 
 _PARAMS = {"grounding": "search_grounding", "thinking": "thinking_level"}
 
