@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
+from pathlib import Path
+from typing import Literal, Protocol
 
-from generation.contract import Answer, Call
+from generation.contract import Answer, Call, ChannelError
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,3 +52,57 @@ class Adapter(Protocol):
         """Import what calls need and a process that makes none can do without."""
 
     async def generate(self, call: Call, credentials: Credentials) -> Answer: ...
+
+
+@dataclass(frozen=True, slots=True)
+class JobItem:
+    """One image of a job: `key` finds its result again."""
+
+    key: str
+    call: Call
+
+
+JobState = Literal["running", "ended", "failed", "expired", "canceled"]
+
+
+@dataclass(frozen=True, slots=True)
+class JobStatus:
+    """How a job is doing. Only one that has `ended` has results, for all of its items or for some of them."""
+
+    name: str
+    state: JobState
+    message: str = ""
+
+
+class BatchAdapter(Protocol):
+    """A road that takes images by the job and answers within a day.
+
+    All of it runs on the process's upstream event loop, and raises ChannelError as `Adapter.generate` does. A job is
+    found again by its display name: creating is not idempotent, and its answer can be lost.
+    """
+
+    kind: str
+
+    async def create(
+        self, display_name: str, upstream_model: str, items: Sequence[JobItem], credentials: Credentials
+    ) -> str:
+        """Begin a job; its name upstream. The kind of error is that of the request that creates it: "unknown" where
+        the job may exist, anything else where it surely does not."""
+
+    async def find(self, display_name: str, credentials: Credentials) -> Sequence[str]:
+        """The names of the jobs with this display name, the oldest first."""
+
+    async def look(self, name: str, credentials: Credentials) -> JobStatus:
+        """How a job is doing."""
+
+    def results(
+        self, name: str, credentials: Credentials, spool: Path
+    ) -> AsyncIterator[tuple[str, Answer | ChannelError]]:
+        """What became of the items, one after another and in any order, each with its key.
+
+        An item's image lies in a file of its own that the reader removes or keeps. Keys that nobody asked for, and
+        results that cannot be read, come as they are: the reader knows what to do with them.
+        """
+
+    async def cancel(self, name: str, credentials: Credentials) -> None:
+        """Ask for a job to be given up."""

@@ -14,6 +14,7 @@ from accounts.compiled import CompiledSelect
 from accounts.remembered import Remembered
 from generation import catalog
 from generation.channels.adapter import Adapter, Credentials
+from generation.channels.adapters.ai_gateway.adapter import AiGatewayAdapter
 from generation.channels.adapters.google.adapter import GeminiAdapter
 from generation.channels.adapters.openai_chat.adapter import OpenAIChatAdapter
 from generation.channels.adapters.openai_images.adapter import OpenAIImagesAdapter
@@ -25,6 +26,7 @@ from generation.models import ImageModel
 from generation.pricing import CostRates
 
 ADAPTERS: dict[str, Adapter] = {
+    "ai_gateway": AiGatewayAdapter(),
     "gemini": GeminiAdapter(),
     "openai_chat": OpenAIChatAdapter(),
     "openai_images": OpenAIImagesAdapter(),

@@ -66,7 +66,7 @@ def _hits(kind: str, spool: Path) -> dict[str, int]:
     for name in ("", *sorted(speaker.names)):
         fake.requests.clear()
         fake.script[:] = [Fault(name)] if name else []
-        call = _call(spool, deadline_seconds=1.0 if name in SLOW else 30.0)
+        call = _call(speaker.upstream_model, spool, deadline_seconds=1.0 if name in SLOW else 30.0)
         try:
             loop.run(ADAPTERS[kind].generate(call, Credentials(speaker.secret, fake.base_url)), timeout_seconds=60)
         except ChannelError as error:
@@ -76,11 +76,11 @@ def _hits(kind: str, spool: Path) -> dict[str, int]:
     return hits
 
 
-def _call(spool: Path, *, deadline_seconds: float) -> Any:
+def _call(upstream_model: str, spool: Path, *, deadline_seconds: float) -> Any:
     from generation.contract import Call
 
     return Call(
-        upstream_model="gemini-3-pro-image",
+        upstream_model=upstream_model,
         prompt="a lighthouse",
         aspect_ratio="1:1",
         image_size="1K",

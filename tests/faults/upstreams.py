@@ -22,6 +22,8 @@ from generation.channels.models import Channel
 from generation.contract import GenerationRequest
 from generation.models import Attempt, Charge, Cost, Media
 from tests.faults.pictures import Picture, delivered, failed
+from tests.upstreams.ai_gateway import NAMES_PLAYED as AI_GATEWAY_NAMES
+from tests.upstreams.ai_gateway import FakeAiGateway
 from tests.upstreams.openai_service import CHAT_NAMES, IMAGES_NAMES, FakeChat, FakeImages
 
 SECRET = "AIzaSyTheSecretOfTheLiveChannel01234567"
@@ -78,7 +80,7 @@ _SILENCES: tuple[Word, ...] = (
 class Speaker:
     """An adapter that speaks HTTP, and the stand-in that plays the faults `names`.
 
-    `refusals` and `silences` are the ways in which it answers without a picture; `model` is an image model it serves; `has_links` is
+    `refusals` and `silences` are the ways in which it answers without a picture; `model` is an image model it serves, `upstream_model` its word for it; `has_links` is
     whether it may hand out a link in place of a picture.
     """
 
@@ -87,12 +89,23 @@ class Speaker:
     refusals: tuple[Word, ...]
     silences: tuple[Word, ...]
     model: str = "gemini-3-pro-image"
+    upstream_model: str = "gemini-3-pro-image"
     secret: str = SECRET
     tells_delays: bool = False
     has_links: bool = False
 
 
 SPEAKERS: Mapping[str, Speaker] = {
+    "ai_gateway": Speaker(
+        lambda: FakeAiGateway(cached=True),
+        AI_GATEWAY_NAMES,
+        (
+            *(("blocked-image", word, word) for word in _GEMINI_REFUSALS),
+            ("blocked-prompt", "", "invalid_request_error"),
+        ),
+        _SILENCES,
+        upstream_model="google/gemini-3-pro-image",
+    ),
     "gemini": Speaker(
         lambda: FakeGemini(cached=True),
         NAMES,
