@@ -20,6 +20,13 @@ NAMES = {
     "settle.settled": "the settlement is committed, nobody was told",
 }
 
+# The same for images that go upstream by the job.
+JOB_NAMES = {
+    "job.creating": "the intent is committed, no byte has left",
+    "job.created": "the job exists upstream, no row has its name",
+    "job.settling": "one result is settled, others are not",
+}
+
 # The same for money that comes in and goes back.
 PAYMENT_NAMES = {
     "top_up.written": "the payment is committed, Stripe was not asked",

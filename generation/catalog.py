@@ -108,11 +108,15 @@ def required_price(image_model: ImageModel, image_size: str, *, at: datetime, la
     return price
 
 
-def delivered_price(asked: Price, delivered_size: str, *, at: datetime, image_model: ImageModel | None = None) -> Price:
+def delivered_price(
+    asked: Price, delivered_size: str, *, at: datetime, image_model: ImageModel | None = None, lane: str = ""
+) -> Price:
     """The price of what came: the delivered model's; the delivered size's when it is smaller than asked.
 
-    `image_model` is what made it, where that is not the one that was asked for.
+    `image_model` and `lane` are what it was made by and in, where that is not what was asked for.
     """
+    if lane:
+        asked = price_of(asked.image_model, asked.image_size, at=at, lane=lane) or asked
     if image_model is not None:
         sizes = [size for size in reversed(SIZES) if SIZES.index(size) <= SIZES.index(delivered_size)]
         found = (price_of(image_model, size, at=at, lane=asked.lane) for size in sizes)

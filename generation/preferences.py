@@ -56,13 +56,15 @@ class Routing:
 class Preferences:
     """How quickly, how dear, how large, and by which roads.
 
-    `lane` is one of LANES or empty for "standard"; `deadline_seconds` is what "auto" and "batch" may take. A draft is
+    `lane` is one of LANES or empty for "standard"; `deadline_seconds` is what "auto" and "batch" may take. With
+    `is_run_on`, an image that no job brought by then is made at once, at the usual price. A draft is
     made by the cheapest model of its family. Where the image size is "auto", `display_width_px` or `purpose`, one of
     PURPOSES, say what the picture is for.
     """
 
     lane: str = ""
     deadline_seconds: int | None = None
+    is_run_on: bool = False
     is_draft: bool = False
     display_width_px: int | None = None
     purpose: str = ""

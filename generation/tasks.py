@@ -7,6 +7,7 @@ import time
 import uuid
 from collections.abc import Iterable
 from datetime import UTC, datetime
+from typing import Any
 
 from celery import shared_task
 from kombu.exceptions import OperationalError
@@ -26,9 +27,17 @@ def run_output(*, output_id: str, **_: object) -> None:
     nudge(execution.run(uuid.UUID(output_id)))
 
 
+@shared_task(name="generation.advance_job")
+def advance_job(*, job_id: str, **_: object) -> None:
+    """Take a job of a batch channel one step further, and nudge what it gave back."""
+    execution.advance_job(uuid.UUID(job_id), now=datetime.now(UTC))
+
+
 def sweep() -> None:
     """Mend what is stranded and nudge what is due."""
     nudge(execution.sweep(now=datetime.now(UTC)))
+    for job_id in execution.due_jobs():
+        _send(advance_job, job_id=str(job_id))
 
 
 def purge(*, with_retention: bool) -> bool:
@@ -45,11 +54,17 @@ def purge(*, with_retention: bool) -> bool:
 def nudge(output_ids: Iterable[uuid.UUID]) -> None:
     """Tell the workers that outputs are due. A broker that is down costs seconds: the sweeper nudges again."""
     for output_id in output_ids:
-        if time.monotonic() < _silent_until[0]:
+        if not _send(run_output, output_id=str(output_id)):
             return
-        try:
-            run_output.apply_async(kwargs={"output_id": str(output_id)}, expires=_EXPIRES_SECONDS, retry=False)
-        except (OperationalError, OSError) as error:
-            logger.warning("the broker takes no messages, the sweeper will nudge: %s", error)
-            _silent_until[0] = time.monotonic() + _SILENCE_SECONDS
-            return
+
+
+def _send(task: Any, **kwargs: str) -> bool:
+    if time.monotonic() < _silent_until[0]:
+        return False
+    try:
+        task.apply_async(kwargs=kwargs, expires=_EXPIRES_SECONDS, retry=False)
+    except (OperationalError, OSError) as error:
+        logger.warning("the broker takes no messages, the sweeper will nudge: %s", error)
+        _silent_until[0] = time.monotonic() + _SILENCE_SECONDS
+        return False
+    return True

@@ -36,6 +36,9 @@ class Channel(models.Model):
     )
     requests_per_minute = models.PositiveIntegerField(null=True, blank=True)
     tokens_per_minute = models.PositiveIntegerField(null=True, blank=True)
+    queued_tokens = models.PositiveBigIntegerField(
+        null=True, blank=True, help_text="Tokens that may wait in its jobs: 2,000,000 in Google's tier 1."
+    )
     concurrency = models.PositiveIntegerField(null=True, blank=True, help_text="Calls out at once.")
 
     disabled_reason = models.CharField(max_length=500, blank=True, default="", editable=False)

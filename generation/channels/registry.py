@@ -13,8 +13,9 @@ from django.db.models.signals import post_delete, post_save
 from accounts.compiled import CompiledSelect
 from accounts.remembered import Remembered
 from generation import catalog
-from generation.channels.adapter import Adapter, Credentials
+from generation.channels.adapter import Adapter, BatchAdapter, Credentials
 from generation.channels.adapters.ai_gateway.adapter import AiGatewayAdapter
+from generation.channels.adapters.bfl.adapter import BflAdapter
 from generation.channels.adapters.google.adapter import GeminiAdapter
 from generation.channels.adapters.openai_chat.adapter import OpenAIChatAdapter
 from generation.channels.adapters.openai_images.adapter import OpenAIImagesAdapter
@@ -27,11 +28,16 @@ from generation.pricing import CostRates
 
 ADAPTERS: dict[str, Adapter] = {
     "ai_gateway": AiGatewayAdapter(),
+    "bfl": BflAdapter(),
     "gemini": GeminiAdapter(),
     "openai_chat": OpenAIChatAdapter(),
     "openai_images": OpenAIImagesAdapter(),
     "sandbox": SandboxAdapter(),
 }
+
+
+# Those that take images by the job.
+BATCH_ADAPTERS: dict[str, BatchAdapter] = {}
 
 
 def load() -> None:
@@ -55,6 +61,12 @@ def is_ready(channel: Channel) -> bool:
         return False
     has_secret = bool(environment_secret() if channel.is_from_environment else channel.sealed_secret)
     return has_secret or not adapter.needs_secret
+
+
+def is_open(channel: Channel, *, now: datetime) -> bool:
+    """Whether a channel may be called now."""
+    is_cool = channel.cool_until is not None and channel.cool_until > now
+    return channel.is_enabled and not channel.disabled_reason and not is_cool and is_ready(channel)
 
 
 def upstream_model_of(channel: Channel, image_model: ImageModel) -> str:

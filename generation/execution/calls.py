@@ -28,7 +28,7 @@ class Road:
     """Call `channel` with the attempt's number, or wait until `wait_until`, or (both None) give up.
 
     `image_model` is what makes the image where it is not the model asked for. `handle` names work of an earlier attempt
-    that the call follows.
+    that the call follows; `lane` is set where it is not that of the price.
     """
 
     channel: Channel | None
@@ -36,6 +36,7 @@ class Road:
     attempt_number: int
     image_model: ImageModel | None = None
     handle: str = ""
+    lane: str = ""
 
     @property
     def taken(self) -> Channel:
@@ -93,14 +94,14 @@ def _call(output: Output, road: Road, references: tuple[ImageFile, ...], history
         spool=media.spool_directory(),
         image_sizes_selectable=image_model.are_sizes_selectable,
         is_multimodal=image_model.is_multimodal,
-        lane=generation.price.lane,
+        lane=road.lane or generation.price.lane,
         references=references,
         history=history,
         search_grounding=generation.is_grounded,
         thinking_level=generation.thinking_level if generation.thinking_level in image_model.thinking_levels else None,
         seed=None if generation.seed is None else generation.seed + output.index,
         attempt_number=road.attempt_number,
-        deadline_seconds=deadline_seconds(generation.price.lane),
+        deadline_seconds=deadline_seconds(road.lane or generation.price.lane),
         index=output.index,
         handle=road.handle,
     )
@@ -124,6 +125,7 @@ def attempt_for(output: Output, road: Road, call: Call, *, lease_number: int, no
         number=call.attempt_number,
         channel=road.taken,
         image_model=road.image_model,
+        lane=road.lane,
         handle=call.handle,
         token_estimate=token_estimate(output.generation),
         lease_number=lease_number,

@@ -9,8 +9,10 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from accounts.transactions import repeatable, write_transaction
+from generation.channels import registry
 from generation.contract import Call
 from generation.execution.calls import Road, attempt_for, call_without_files, needs_files
+from generation.execution.jobs import Joining, join
 from generation.execution.leases import Lease, claim, claim_and_send, lease_of, lock_due
 from generation.execution.roads import Map, Tried
 from generation.models import Attempt, Output
@@ -26,12 +28,16 @@ class Sending:
 
 @dataclass(frozen=True, slots=True)
 class Taken:
-    """An output that is ours to run, and the road it takes. Without `sending`, its call is still to be put together."""
+    """An output that is ours to run, and the road it takes.
+
+    With `joining` it is in a job, and there is no more to do; without `sending`, its call is still to be put together.
+    """
 
     lease: Lease
     output: Output
     road: Road
-    sending: Sending | None
+    sending: Sending | None = None
+    joining: Joining | None = None
 
 
 @repeatable
@@ -43,8 +49,10 @@ def take_each(output_ids: Sequence[uuid.UUID], *, now: datetime) -> list[Taken |
     with write_transaction():
         found = lock_due(output_ids)
         taken = {each.output.pk: each for each in _on_their_roads(found.values(), now)}
-        claim([each.lease.output_id for each in taken.values() if not each.sending])
+        claim([each.lease.output_id for each in taken.values() if not (each.sending or each.joining)])
         claim_and_send([each.sending.attempt for each in taken.values() if each.sending])
+        _hand_over([each.sending.attempt for each in taken.values() if each.sending and each.road.handle])
+        join([each.joining for each in taken.values() if each.joining], now=now)
     return [taken.pop(output_id, None) for output_id in output_ids]
 
 
@@ -55,16 +63,32 @@ def _on_their_roads(outputs: Collection[Output], now: datetime) -> list[Taken]:
     taken = []
     for output in outputs:
         road = roads.road(output, attempts.get(output.pk, []))
-        taken.append(Taken(lease_of(output), output, road, _sending(output, road, now)))
+        joining = _joining(output, road, now)
+        taken.append(Taken(lease_of(output), output, road, None if joining else _sending(output, road, now), joining))
     return taken
 
 
+def _joining(output: Output, road: Road, now: datetime) -> Joining | None:
+    if road.channel is None or road.channel.kind not in registry.BATCH_ADAPTERS:
+        return None
+    call = call_without_files(output, road)
+    return Joining(output, road, attempt_for(output, road, call, lease_number=lease_of(output).number, now=now))
+
+
 def _sending(output: Output, road: Road, now: datetime) -> Sending | None:
-    if road.channel is None or needs_files(output.generation):
+    # Work that is followed needs no files: it has them.
+    if road.channel is None or (needs_files(output.generation) and not road.handle):
         return None
     call = call_without_files(output, road)
     attempt = attempt_for(output, road, call, lease_number=lease_of(output).number, now=now)
     return Sending(call, attempt)
+
+
+def _hand_over(attempts: Sequence[Attempt]) -> None:
+    """Work that is followed is billed once: by the attempt that followed it."""
+    for each in attempts:
+        earlier = Attempt.objects.filter(output=each.output_id, handle=each.handle, number__lt=each.number)
+        earlier.update(cost_micros=0)
 
 
 def _earlier_attempts(output_ids: Sequence[uuid.UUID]) -> Mapping[uuid.UUID, list[Tried]]:

@@ -117,6 +117,12 @@ def claim_and_send(attempts: Sequence[Attempt]) -> None:
     _write_sent(attempts)
 
 
+def claim_for_job(output_ids: Sequence[uuid.UUID]) -> None:
+    """Lease outputs that are locked, and leave them to their jobs: nobody's heart beats for them."""
+    _lease(output_ids, State.SENT)
+    Output.objects.filter(pk__in=output_ids).update(lease_owner="", lease_until=None)
+
+
 def _lease(output_ids: Sequence[uuid.UUID], state: State) -> None:
     require_transaction()
     _leasing(settings.NBP_LEASE_SECONDS)(output_ids, [state.value], [OWNER])

@@ -34,7 +34,9 @@ _MAX_WAIT_SECONDS = 300.0
 def cost_of(attempt: Attempt, generation: Generation, usage: Usage, *, has_image: bool) -> int:
     """What the provider bills for an attempt; without an answer, what an image of the size asked for costs."""
     image_model = attempt.image_model or generation.image_model
-    rates = registry.cost_rates(attempt.channel, image_model, at=attempt.started_at, lane=generation.price.lane)
+    rates = registry.cost_rates(
+        attempt.channel, image_model, at=attempt.started_at, lane=attempt.lane or generation.price.lane
+    )
     return pricing.cost(rates, usage=usage, image_size=made_size(generation, image_model), has_image=has_image)
 
 
@@ -128,6 +130,11 @@ def _move_on(lease: Lease, attempt: Attempt, error: ChannelError, *, now: dateti
     if error.kind == "unknown" and fail_after_unknowns(lease, now=now):
         return
     requeue(lease, seconds=_delay(attempt, error, now), now=now)
+
+
+def may_run_on(generation: Generation) -> bool:
+    """Whether an output whose day is over is made at once instead, as its request allowed and its hold covers."""
+    return bool(generation.routing.get("is_run_on"))
 
 
 def _delay(attempt: Attempt, error: ChannelError, now: datetime) -> float:

@@ -56,7 +56,8 @@ class Map:
         _, channel, image_model = taken
         self._rooms.take(channel, token_estimate(generation))
         other = image_model if image_model.pk != generation.image_model_id else None
-        return Road(channel, None, number, image_model=other)
+        lane = needs_of(generation, at=self._now).lane
+        return Road(channel, None, number, image_model=other, lane="" if lane == generation.price.lane else lane)
 
     def _followed(self, output: Output, tried: Sequence[Tried]) -> tuple[Channel, str] | None:
         """The channel where an unanswered attempt may still be at work, and the name of that work.
@@ -74,7 +75,7 @@ class Map:
 
     def _of(self, output: Output) -> list[tuple[ImageModel, list[Channel]]]:
         generation = output.generation
-        needs = needs_of(generation)
+        needs = needs_of(generation, at=self._now)
         return [(model, self._open(output.mode, model.pk, needs)) for model in models_of(generation, at=self._now)]
 
     def _open(self, mode: str, image_model: str, needs: registry.Needs) -> list[Channel]:
@@ -128,10 +129,12 @@ class Map:
         return Counter(str(each.channel_id) for each in tried if each.status == Attempt.Status.ERROR)
 
 
-def needs_of(generation: Generation) -> registry.Needs:
-    """What an output of this generation asks of a road."""
+def needs_of(generation: Generation, *, at: datetime) -> registry.Needs:
+    """What an output of this generation asks of a road at a moment. Past its deadline it may run on at once."""
+    is_late = generation.deadline_at is not None and generation.deadline_at <= at
+    lane = "standard" if is_late and generation.routing.get("is_run_on") else generation.price.lane
     asked = {"grounding": generation.is_grounded, "thinking": bool(generation.thinking_level)}
-    return registry.Needs(generation.price.lane, frozenset(name for name, is_asked in asked.items() if is_asked))
+    return registry.Needs(lane, frozenset(name for name, is_asked in asked.items() if is_asked))
 
 
 def models_of(generation: Generation, *, at: datetime) -> list[ImageModel]:
@@ -152,7 +155,7 @@ def another_is_ready(attempt: Attempt, *, now: datetime) -> bool:
     output = attempt.output
     only = output.generation.routing.get("only")
     for image_model in models_of(output.generation, at=now):
-        for channel in registry.candidates(output.mode, image_model.pk, needs_of(output.generation)):
+        for channel in registry.candidates(output.mode, image_model.pk, needs_of(output.generation, at=now)):
             is_cool = channel.cool_until is not None and channel.cool_until > now
             if channel.pk != attempt.channel_id and not is_cool and (not only or channel.name in only):
                 return True

@@ -2,6 +2,7 @@
 
 from generation.models.batches import Batch, BatchItem
 from generation.models.catalogue import Cost, ImageModel, ModelAlias, Price
+from generation.models.jobs import Job
 from generation.models.records import Attempt, Charge, Media, Reference
 from generation.models.requests import LIVE_STATES, TERMINAL_STATES, Generation, IdempotencyKey, Output, State
 from generation.models.uploads import Upload
@@ -17,6 +18,7 @@ __all__ = [
     "Generation",
     "IdempotencyKey",
     "ImageModel",
+    "Job",
     "Media",
     "ModelAlias",
     "Output",

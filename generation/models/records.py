@@ -43,6 +43,8 @@ class Attempt(models.Model):
     output = models.ForeignKey(Output, on_delete=models.PROTECT, related_name="attempts", db_index=False)
     number = models.PositiveIntegerField()
     channel = models.ForeignKey("channels.Channel", on_delete=models.PROTECT, related_name="attempts", db_index=False)
+    lane = models.CharField(max_length=8, blank=True, default="", db_default="", help_text="If not that of the price.")
+    job = models.ForeignKey("Job", null=True, on_delete=models.PROTECT, related_name="attempts")
     lease_number = models.PositiveIntegerField()
     image_model = models.ForeignKey(
         "ImageModel", null=True, on_delete=models.PROTECT, related_name="+", help_text="If not the one asked for."

@@ -108,6 +108,7 @@ def _sale(delivery: Delivery) -> _Sale:
         decoding.size_class(media.width, media.height),
         at=generation.created_at,
         image_model=media.attempt.image_model,
+        lane=media.attempt.lane,
     )
     price_micros = pricing.price(
         catalog.sale_rates(price),

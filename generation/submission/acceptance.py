@@ -193,7 +193,7 @@ def _generation(
         mode=requester.mode,
         lane=settled.terms.lane,
         deadline_at=now + settled.terms.deadline if settled.terms.deadline else None,
-        routing=settled.routing.stored(),
+        routing=settled.routing.stored() | ({"is_run_on": True} if request.preferences.is_run_on else {}),
         image_model=settled.image_model,
         price=settled.terms.price,
         model_requested=request.model or settled.image_model.name,

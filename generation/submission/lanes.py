@@ -76,13 +76,26 @@ def _of_request(asked: Asked, wanted: Preferences, quote: Callable[[Price], int]
     if lane == "auto":
         return _cheapest(asked, wanted, quote)
     if lane == "standard":
-        price = catalog.required_price(asked.image_model, asked.image_size, at=asked.at)
-        return Terms(lane, price, quote(price), "standard: the lane that waits for nothing")
+        # A missing price has a refusal of its own, which says more.
+        catalog.required_price(asked.image_model, asked.image_size, at=asked.at)
     found = asked.price(lane)
     if found is None or not asked.is_served(lane):
         message = f"{asked.image_model.name} is not made in the lane {lane} here."
         raise invalid("lane", message, "lane_not_available")
-    return Terms(lane, found, quote(found), f"{lane}: as asked for, {_TAKES[lane]}", _deadline(wanted, lane))
+    if lane == "standard":
+        return Terms(lane, found, quote(found), "standard: the lane that waits for nothing")
+    return Terms(lane, found, _held(asked, wanted, found, quote), _told(lane, wanted), _deadline(wanted, lane))
+
+
+def _held(asked: Asked, wanted: Preferences, price: Price, quote: Callable[[Price], int]) -> int:
+    """What may run on at the usual price has that price held."""
+    usual = asked.price("standard") if wanted.is_run_on else None
+    return max(quote(price), quote(usual)) if usual else quote(price)
+
+
+def _told(lane: str, wanted: Preferences) -> str:
+    after = "; after that at once, at the usual price" if wanted.is_run_on else ""
+    return f"{lane}: as asked for, {_TAKES[lane]}{after}"
 
 
 def _deadline(wanted: Preferences, lane: str) -> timedelta:
@@ -91,12 +104,16 @@ def _deadline(wanted: Preferences, lane: str) -> timedelta:
 
 def _cheapest(asked: Asked, wanted: Preferences, quote: Callable[[Price], int]) -> Terms:
     seconds = wanted.deadline_seconds or _DEFAULT_DEADLINE_SECONDS
-    standard = catalog.required_price(asked.image_model, asked.image_size, at=asked.at)
-    options = [Terms("standard", standard, quote(standard), "")]
-    for lane in ("flex", "batch"):
+    catalog.required_price(asked.image_model, asked.image_size, at=asked.at)
+    options = []
+    for lane, takes in LANE_SECONDS.items():
         price = asked.price(lane)
-        if LANE_SECONDS[lane] <= seconds and price is not None and asked.is_served(lane):
-            options.append(Terms(lane, price, quote(price), "", timedelta(seconds=seconds)))
+        if takes <= seconds and price is not None and asked.is_served(lane):
+            deadline = timedelta(seconds=seconds) if takes else None
+            options.append(Terms(lane, price, quote(price), "", deadline))
+    if not options:
+        message = f"{asked.image_model.name} cannot be made within {seconds} seconds here."
+        raise invalid("deadline_seconds", message, "lane_not_available")
     # Of two that cost the same, the quicker one stands first.
     best = min(options, key=lambda each: each.quote_micros)
     return Terms(best.lane, best.price, best.quote_micros, _why(best, options, seconds), best.deadline)
@@ -104,6 +121,6 @@ def _cheapest(asked: Asked, wanted: Preferences, quote: Callable[[Price], int]) 
 
 def _why(best: Terms, options: list[Terms], seconds: int) -> str:
     if len(options) == 1:
-        return f"standard: no cheaper lane is done within {seconds} seconds"
+        return f"{best.lane}: no other lane is done within {seconds} seconds"
     others = ", ".join(f"{usd(each.quote_micros)} in {each.lane}" for each in options if each is not best)
     return f"{best.lane}: {usd(best.quote_micros)} an image instead of {others}, done {_TAKES[best.lane]}"

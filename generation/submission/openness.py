@@ -51,7 +51,7 @@ def _fallback(request: GenerationRequest, name: str, param: str, now: datetime) 
 
 def check_channel(requester: Requester, request: GenerationRequest, image_model: str) -> None:
     """Refuse what no channel could make now."""
-    if registry.is_served(requester.mode, image_model):
+    if any(registry.is_served(requester.mode, image_model, registry.Needs(lane)) for lane in LANE_SECONDS):
         _check_needs(requester, request, image_model)
         return
     if Channel.objects.filter(mode=requester.mode, is_enabled=True).exclude(disabled_reason="").exists():

@@ -22,11 +22,11 @@ pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("
 PictureOf = Callable[[uuid.UUID], Picture]
 
 
-def test_d11_1k_delivered_for_4k_is_charged_as_1k(upstream: Upstream, rows: PictureOf) -> None:
-    quote = upstream.quote(image_size="4K")
+def test_d11_1k_delivered_for_more_is_charged_as_1k(upstream: Upstream, rows: PictureOf) -> None:
+    quote = upstream.quote(image_size=upstream.speaker.larger)
     price = upstream.price_micros
     upstream.play(upstream.fault("wrong-size"))
-    made = upstream.make(image_size="4K")
+    made = upstream.make(image_size=upstream.speaker.larger)
     assert quote > price
     assert rows(made) == delivered([OK], price=price, quote=quote, available=START_MICROS)
     assert (Charge.objects.get().image_size, Charge.objects.get().quote_micros) == ("1K", quote)
@@ -96,8 +96,8 @@ def test_d11_what_does_not_decode_is_neither_stored_nor_charged(
 
 
 def test_d18_an_unknown_model_and_one_without_a_price_are_refused_at_the_quote(upstream: Upstream) -> None:
-    Price.objects.filter(image_model_id="gemini-2.5-flash-image").delete()
-    unpriced = {"model": "gemini-2.5-flash-image"}
+    Price.objects.filter(image_model_id=upstream.speaker.other_model).delete()
+    unpriced = {"model": upstream.speaker.other_model}
     for fields, code in (({"model": "gemini-9-pro-image"}, "model_not_found"), (unpriced, "price_not_set")):
         for door in (submission.quote, submission.accept):
             with pytest.raises(Refusal) as caught:

@@ -24,6 +24,8 @@ from generation.models import Attempt, Charge, Cost, Media
 from tests.faults.pictures import Picture, delivered, failed
 from tests.upstreams.ai_gateway import NAMES_PLAYED as AI_GATEWAY_NAMES
 from tests.upstreams.ai_gateway import FakeAiGateway
+from tests.upstreams.bfl import NAMES_PLAYED as BFL_NAMES
+from tests.upstreams.bfl import FakeBfl
 from tests.upstreams.openai_service import CHAT_NAMES, IMAGES_NAMES, FakeChat, FakeImages
 
 SECRET = "AIzaSyTheSecretOfTheLiveChannel01234567"
@@ -81,7 +83,8 @@ class Speaker:
     """An adapter that speaks HTTP, and the stand-in that plays the faults `names`.
 
     `refusals` and `silences` are the ways in which it answers without a picture; `model` is an image model it serves, `upstream_model` its word for it; `has_links` is
-    whether it may hand out a link in place of a picture.
+    whether it may hand out a link in place of a picture. Work that `followed` faults strike has a name by then, under which
+    it is asked for once more before anything is paid again. `larger` is a size above 1K.
     """
 
     fake: Callable[[], Fake]
@@ -93,6 +96,9 @@ class Speaker:
     secret: str = SECRET
     tells_delays: bool = False
     has_links: bool = False
+    followed: frozenset[str] = frozenset()
+    larger: str = "4K"
+    other_model: str = "gemini-2.5-flash-image"
 
 
 SPEAKERS: Mapping[str, Speaker] = {
@@ -105,6 +111,22 @@ SPEAKERS: Mapping[str, Speaker] = {
         ),
         _SILENCES,
         upstream_model="google/gemini-3-pro-image",
+    ),
+    "bfl": Speaker(
+        # What it says of its cost would hide what the catalogue says.
+        lambda: FakeBfl(cached=True, pending_polls=0, cost=None),
+        BFL_NAMES,
+        (
+            ("blocked-prompt", "", "Request Moderated"),
+            ("blocked-image", "Violence", "Content Moderated: Violence"),
+        ),
+        (("no-image", "", "Ready"),),
+        model="flux-2-pro",
+        upstream_model="flux-2-pro",
+        has_links=True,
+        followed=frozenset({"not-an-image", "broken-image", "file-uri", "huge", "gzip-bomb"}),
+        larger="2K",
+        other_model="flux-kontext-pro",
     ),
     "gemini": Speaker(
         lambda: FakeGemini(cached=True),
@@ -171,6 +193,10 @@ class Upstream:
         if hints.get("retry_delay") and not self.speaker.tells_delays:
             pytest.skip(f"{self.kind} says how long to wait in a header only")
         return Fault(name, argument, **hints)
+
+    def paid(self, name: str, attempts: int) -> int:
+        """How many of so many attempts, all struck by a fault or the last of them not, are paid for upstream."""
+        return -(-attempts // 2) if name in self.speaker.followed else attempts
 
     def play(self, *faults: Any) -> None:
         """Faults of the next requests, one each; None plays none."""

@@ -59,6 +59,12 @@ class PreferencesSchema(StrictSerializer):
         max_value=_LONGEST_DEADLINE_SECONDS,
         help_text="How long auto and batch may take. Default: 15 minutes for auto, a day for batch.",
     )
+    run_on = FlagField(
+        required=False,
+        default=False,
+        help_text="An image that its lane did not bring by the deadline is made at once, at the usual price, which is "
+        "held. Otherwise it fails for free.",
+    )
     draft = FlagField(required=False, default=False, help_text="The cheapest model of the family makes it.")
     display_width_px = WholeField(
         required=False,
@@ -79,6 +85,7 @@ def parse(data: Mapping[str, Any]) -> Preferences:
     return Preferences(
         lane=data["lane"],
         deadline_seconds=data["deadline_seconds"],
+        is_run_on=data["run_on"],
         is_draft=data["draft"],
         display_width_px=data["display_width_px"],
         purpose=data["purpose"],

@@ -1,0 +1,79 @@
+"""What a job brought, settled item by item: each image is charged once, whatever becomes of the others."""
+
+from __future__ import annotations
+
+import logging
+from datetime import UTC, datetime
+
+from accounts import crash_points
+from accounts.transactions import write_transaction
+from generation import settlement
+from generation.contract import Answer, ChannelError
+from generation.execution import job_calls, results
+from generation.execution.leases import Lease
+from generation.models import Attempt, Job, State
+
+logger = logging.getLogger(__name__)
+LATE = ("deadline_exceeded", "The image was not made by its deadline. Nothing was charged.")
+
+
+def settle(job: Job, *, now: datetime) -> None:
+    """Take in all results. Those that were taken in before, by a process that died, are left as they are."""
+    waiting = {job_calls.key_of(each): each for each in job_calls.items_of(job)}
+    for key, found in job_calls.results(job):
+        attempt = waiting.pop(key, None)
+        if attempt is None:
+            logger.warning("job %s has a result that nobody waits for: %s", job.public_id, key[:60])
+            _drop(found)
+        else:
+            _settle_one(attempt, found)
+            crash_points.reached("job.settling")
+    for attempt in waiting.values():
+        _settle_one(attempt, ChannelError("failed", "the job brought no result for it"))
+    _end(job, "ended", now)
+
+
+def _settle_one(attempt: Attempt, found: Answer | ChannelError) -> None:
+    lease = Lease(attempt.output_id, attempt.lease_number)
+    now = datetime.now(UTC)
+    try:
+        if isinstance(found, ChannelError):
+            _failed(lease, attempt, found, now)
+        else:
+            results.answered(lease, attempt, found, now=now)
+    except Exception:
+        # The others are settled all the same; this one is taken in again with the job's next round.
+        logger.exception("a result of output %s could not be settled", attempt.output_id)
+        raise
+    finally:
+        _drop(found)
+
+
+def _drop(found: Answer | ChannelError) -> None:
+    if isinstance(found, Answer) and found.image is not None:
+        found.image.path.unlink(missing_ok=True)
+
+
+def _failed(lease: Lease, attempt: Attempt, error: ChannelError, now: datetime) -> None:
+    """An item that failed is tried again, alone or with others, as long as there is time."""
+    results.end_attempt(lease, attempt, error, now=now)
+    deadline = attempt.output.generation.deadline_at
+    if deadline is None or now < deadline or results.may_run_on(attempt.output.generation):
+        return
+    with write_transaction():
+        settlement.fail(
+            lease.output_id, code=LATE[0], message=LATE[1], now=now, states=(State.QUEUED,), lease_number=lease.number
+        )
+
+
+def give_back(job: Job, error: ChannelError, *, now: datetime, outcome: str = "failed") -> None:
+    """The job brought nothing: its items are free to run again."""
+    for attempt in job_calls.items_of(job):
+        _failed(Lease(attempt.output_id, attempt.lease_number), attempt, error, now)
+    _end(job, outcome, now, error.message)
+
+
+def _end(job: Job, outcome: str, now: datetime, message: str = "") -> None:
+    Job.objects.filter(pk=job.pk).update(
+        state=Job.State.ENDED, outcome=outcome[:10], ended_at=now, message=message[:500]
+    )
