@@ -104,7 +104,15 @@ LIMITS = (
 )
 _COPIED = ("scopes", "budget_period", "expires_at", "routing", *LIMITS)
 # What a key's requests may say of their roads where they say nothing themselves, and how it is written.
-ROUTING = {"only": list, "order": list, "fallback_models": list, "sort": str, "max_price_micros": int}
+ROUTING: dict[str, type] = {
+    "only": list,
+    "order": list,
+    "fallback_models": list,
+    "sort": str,
+    "max_price_micros": int,
+    "on_failure": str,
+    "cache": dict,
+}
 
 
 def rotate(

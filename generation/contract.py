@@ -233,7 +233,8 @@ class ChannelError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class OutputOutcome:
-    """One requested image as a door shows it, with the model that made it or is to.
+    """One requested image as a door shows it, with the model that made it or is to, and its origin: "model", "cache" or
+    "placeholder".
 
     Micros are integers; `error` is (code, message) or None.
     """
@@ -242,6 +243,7 @@ class OutputOutcome:
     index: int
     status: str
     model: str
+    origin: str
     mime_type: str | None
     width: int | None
     height: int | None

@@ -29,7 +29,7 @@ class Routing:
 
     `only` shuts out every other channel, `order` puts some first, `sort` is one of SORTS or empty. A request that may
     cost more than `max_price_micros` an image is refused. `fallback_models` may make the image where the model asked
-    for cannot.
+    for cannot. `on_failure` is "placeholder" where an older image, or a drawn one, is better than none.
     """
 
     only: tuple[str, ...] = ()
@@ -37,6 +37,7 @@ class Routing:
     sort: str = ""
     max_price_micros: int | None = None
     fallback_models: tuple[str, ...] = ()
+    on_failure: str = ""
 
     def stored(self) -> dict[str, Any]:
         """What was said, as JSON; empty where nothing was."""
@@ -50,6 +51,14 @@ class Routing:
         }
         said = {name: getattr(self, name) for name in _said(self)}
         return Routing(**{**kept, **said})
+
+
+@dataclass(frozen=True, slots=True)
+class Cache:
+    """How old a stored image of the same request may be, in seconds: at once, and where it cannot be made anew."""
+
+    max_age_seconds: int = 3600
+    stale_if_error_seconds: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,21 +78,26 @@ class Preferences:
     display_width_px: int | None = None
     purpose: str = ""
     routing: Routing = field(default_factory=Routing)
+    cache: Cache | None = None
 
     @classmethod
     def of(cls, stored: dict[str, Any]) -> Preferences:
         """What `stored` was made of."""
         routing = Routing().over(stored.get("routing", {}))
-        return cls(**{**stored, "routing": routing})
+        cache = Cache(**stored["cache"]) if stored.get("cache") else None
+        return cls(**{**stored, "routing": routing, "cache": cache})
 
     def stored(self) -> dict[str, Any]:
         """What was said, as JSON; empty where nothing was."""
-        said = _said(self)
-        return {**said, "routing": self.routing.stored()} if self.routing.stored() else said
+        parts = {"routing": self.routing.stored(), "cache": dataclasses.asdict(self.cache) if self.cache else None}
+        return _said(self) | {name: value for name, value in parts.items() if value}
+
+
+_PARTS = ("routing", "cache")
 
 
 def _said(what: Routing | Preferences) -> dict[str, Any]:
-    values = {each.name: getattr(what, each.name) for each in dataclasses.fields(what) if each.name != "routing"}
+    values = {each.name: getattr(what, each.name) for each in dataclasses.fields(what) if each.name not in _PARTS}
     return {
         name: list(value) if isinstance(value, tuple) else value
         for name, value in values.items()

@@ -12,6 +12,7 @@ from django.db.models import F, Q
 from accounts.group_commit import GroupCommit
 from generation.channels import registry
 from generation.channels.models import Channel
+from generation.channels.seed import HOUSE
 from generation.contract import ChannelError
 
 logger = logging.getLogger(__name__)
@@ -54,7 +55,7 @@ def _note_success(channel_id: str, *, started_at: datetime, now: datetime) -> No
 def note_error(channel_id: str, error: ChannelError, *, now: datetime) -> None:
     """An error or no answer. A request the upstream calls wrong says nothing about the road."""
     # The sandbox fails when a prompt asks it to: one customer's test must not close the road to the others.
-    row = Channel.objects.filter(pk=channel_id).exclude(kind="sandbox")
+    row = Channel.objects.filter(pk=channel_id).exclude(kind__in=("sandbox", *HOUSE))
     if error.kind in ("rejected", "interrupted") or not row.exists():
         return
     note = f"{error.kind}: {error.message}"[:500]

@@ -17,11 +17,12 @@ from generation.channels.adapter import Adapter, BatchAdapter, Credentials
 from generation.channels.adapters.ai_gateway.adapter import AiGatewayAdapter
 from generation.channels.adapters.bfl.adapter import BflAdapter
 from generation.channels.adapters.google.adapter import GeminiAdapter
+from generation.channels.adapters.house import CacheAdapter, PlaceholderAdapter
 from generation.channels.adapters.openai_chat.adapter import OpenAIChatAdapter
 from generation.channels.adapters.openai_images.adapter import OpenAIImagesAdapter
 from generation.channels.adapters.sandbox import SandboxAdapter
 from generation.channels.models import Channel
-from generation.channels.seed import SANDBOX, environment_base_url, environment_secret
+from generation.channels.seed import CACHE, PLACEHOLDER, SANDBOX, environment_base_url, environment_secret
 from generation.contract import SIZES
 from generation.models import ImageModel
 from generation.pricing import CostRates
@@ -33,6 +34,8 @@ ADAPTERS: dict[str, Adapter] = {
     "openai_chat": OpenAIChatAdapter(),
     "openai_images": OpenAIImagesAdapter(),
     "sandbox": SandboxAdapter(),
+    CACHE: CacheAdapter(),
+    PLACEHOLDER: PlaceholderAdapter(),
 }
 
 
@@ -122,6 +125,12 @@ def candidates(mode: str, image_model: str, needs: Needs = _NO_NEEDS) -> list[Ch
     """Channels that are configured, enabled and ready for a mode, a model and what is asked, in order of priority."""
     rows = _open([mode])
     return [row for row in rows if is_ready(row) and can(row, needs) and serves(row, image_model)]
+
+
+def house_channel(kind: str, mode: str) -> Channel:
+    """The house's own road of a kind, which leads to no provider. It is there from its first use on."""
+    name = kind if mode == "live" else f"{kind} ({mode})"
+    return Channel.objects.get_or_create(kind=kind, mode=mode, defaults={"name": name})[0]
 
 
 def unknown_names(mode: str, names: Sequence[str]) -> list[str]:

@@ -8,6 +8,9 @@ from typing import Any
 from generation.channels.models import Channel
 
 SANDBOX = "sandbox"
+# Roads that lead nowhere: to what was made before, and to a drawn picture where nothing else is left.
+CACHE, PLACEHOLDER = "cache", "placeholder"
+HOUSE = (CACHE, PLACEHOLDER)
 ENVIRONMENT_CHANNEL = "gemini"
 SECRET_VARIABLES = ("GEMINI_API_KEY", "GOOGLE_API_KEY")
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import hmac
+import uuid
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -28,7 +29,8 @@ class Road:
     """Call `channel` with the attempt's number, or wait until `wait_until`, or (both None) give up.
 
     `image_model` is what makes the image where it is not the model asked for. `handle` names work of an earlier attempt
-    that the call follows; `lane` is set where it is not that of the price.
+    that the call follows; `lane` is set where it is not that of the price;
+    `source_id` is the output whose image is copied.
     """
 
     channel: Channel | None
@@ -37,6 +39,7 @@ class Road:
     image_model: ImageModel | None = None
     handle: str = ""
     lane: str = ""
+    source_id: uuid.UUID | None = None
 
     @property
     def taken(self) -> Channel:
@@ -64,6 +67,9 @@ def call_for(output: Output, road: Road) -> Iterator[Call]:
     """The call, with its images as files that exist inside the block."""
     generation = output.generation
     with ExitStack() as files:
+        if road.source_id is not None:
+            yield _call(output, road, (_image_of(road.source_id, files),), ())
+            return
         history = tuple(_turns(generation, files))
         references = _references(generation, files)
         yield _call(output, road, references, history)
@@ -178,10 +184,14 @@ def chain(generation: Generation, depth: int) -> list[Output]:
     return list(reversed(found))
 
 
+def _image_of(output_id: uuid.UUID, files: ExitStack) -> ImageFile:
+    stored = Media.objects.get(output=output_id)
+    return ImageFile(path=files.enter_context(media.local_file(stored.storage_name)), mime_type=stored.mime_type)
+
+
 def _turns(generation: Generation, files: ExitStack) -> Iterator[Turn]:
     for output in chain(generation, generation.history_depth):
-        stored = Media.objects.get(output=output)
-        image = ImageFile(path=files.enter_context(media.local_file(stored.storage_name)), mime_type=stored.mime_type)
+        image = _image_of(output.pk, files)
         yield Turn(
             prompt=output.generation.prompt,
             references=_references(output.generation, files),

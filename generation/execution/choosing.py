@@ -12,9 +12,10 @@ from accounts.transactions import repeatable, write_transaction
 from generation.channels import registry
 from generation.contract import Call
 from generation.execution.calls import Road, attempt_for, call_without_files, needs_files
+from generation.execution.house_roads import Tried
 from generation.execution.jobs import Joining, join
 from generation.execution.leases import Lease, claim, claim_and_send, lease_of, lock_due
-from generation.execution.roads import Map, Tried
+from generation.execution.roads import Map
 from generation.models import Attempt, Output
 
 
@@ -77,7 +78,7 @@ def _joining(output: Output, road: Road, now: datetime) -> Joining | None:
 
 def _sending(output: Output, road: Road, now: datetime) -> Sending | None:
     # Work that is followed needs no files: it has them.
-    if road.channel is None or (needs_files(output.generation) and not road.handle):
+    if road.channel is None or road.source_id or (needs_files(output.generation) and not road.handle):
         return None
     call = call_without_files(output, road)
     attempt = attempt_for(output, road, call, lease_number=lease_of(output).number, now=now)
@@ -95,6 +96,7 @@ def _earlier_attempts(output_ids: Sequence[uuid.UUID]) -> Mapping[uuid.UUID, lis
     found: dict[uuid.UUID, list[Tried]] = defaultdict(list)
     if output_ids:
         rows = Attempt.objects.filter(output__in=output_ids).order_by("output_id", "number")
-        for output_id, channel_id, status, handle in rows.values_list("output_id", "channel_id", "status", "handle"):
-            found[output_id].append(Tried(channel_id, status, handle))
+        columns = ("output_id", "channel_id", "status", "handle", "error_kind")
+        for output_id, channel_id, status, handle, error_kind in rows.values_list(*columns):
+            found[output_id].append(Tried(channel_id, status, handle, error_kind))
     return found

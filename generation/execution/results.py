@@ -19,7 +19,7 @@ from accounts.transactions import repeatable, write_transaction
 from generation import decoding, pricing, settlement
 from generation.channels import health, registry, routing
 from generation.contract import Answer, ChannelError, Usage
-from generation.execution import receiving
+from generation.execution import house_roads, receiving
 from generation.execution.calls import made_size
 from generation.execution.leases import Lease, requeue
 from generation.execution.roads import another_is_ready
@@ -157,6 +157,8 @@ def fail_after_unknowns(lease: Lease, *, now: datetime) -> bool:
     """End an output whose calls went unanswered too often, the one that ends now included. Else False."""
     earlier = Attempt.objects.filter(output_id=lease.output_id, status=Attempt.Status.UNKNOWN, error_kind="unknown")
     if earlier.exclude(lease_number=lease.number).count() + 1 < routing.MAX_UNKNOWNS:
+        return False
+    if house_roads.has_last_resort(lease.output_id):
         return False
     return settlement.fail(
         lease.output_id,

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import random
-import uuid
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from datetime import datetime
 
 from generation import catalog, pricing
@@ -15,18 +13,10 @@ from generation.channels.limits import Rooms
 from generation.channels.models import Channel
 from generation.channels.standing import Standing, standings
 from generation.contract import Usage
+from generation.execution import house_roads
 from generation.execution.calls import Road, made_size, token_estimate
+from generation.execution.house_roads import Tried
 from generation.models import Attempt, Generation, ImageModel, Output
-
-
-@dataclass(frozen=True, slots=True)
-class Tried:
-    """An earlier attempt of an output. A handle names work that may still go on upstream."""
-
-    channel_id: uuid.UUID
-    status: str
-    handle: str = ""
-
 
 _Key = tuple[str, str, registry.Needs]
 
@@ -43,16 +33,19 @@ class Map:
     def road(self, output: Output, tried: Sequence[Tried]) -> Road:
         """The road that an output takes now."""
         generation, number = output.generation, len(tried) + 1
+        if house_roads.is_hit(output, tried):
+            return house_roads.to_source(output, number)
         followed = self._followed(output, tried)
         if followed is not None:
             return Road(followed[0], None, number, handle=followed[1])
-        options = list(self._candidates(output))
+        options = [] if _went_unanswered(tried) else list(self._candidates(output))
         choice = routing.choose(
             [option[0] for option in options], self._errors(options, tried), now=self._now, chance=random.random()
         )
         taken = next((option for option in options if option[0] is choice.candidate), None)
         if taken is None:
-            return Road(None, choice.wait_until, number)
+            wait = Road(None, choice.wait_until, number)
+            return wait if choice.wait_until else house_roads.last_resort(output, tried, number) or wait
         _, channel, image_model = taken
         self._rooms.take(channel, token_estimate(generation))
         other = image_model if image_model.pk != generation.image_model_id else None
@@ -127,6 +120,11 @@ class Map:
         if len(tried) >= routing.MAX_ATTEMPTS:
             return {candidate.id: routing.MAX_ATTEMPTS for candidate, _, _ in options}
         return Counter(str(each.channel_id) for each in tried if each.status == Attempt.Status.ERROR)
+
+
+def _went_unanswered(tried: Sequence[Tried]) -> bool:
+    """Whether what might be billed was asked for often enough."""
+    return sum(each.error_kind == "unknown" for each in tried) >= routing.MAX_UNKNOWNS
 
 
 def needs_of(generation: Generation, *, at: datetime) -> registry.Needs:

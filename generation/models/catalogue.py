@@ -84,6 +84,9 @@ class Price(models.Model):
     input_micros_per_million_tokens = models.BigIntegerField(default=0)
     input_allowance_tokens = models.PositiveIntegerField(default=2000)
     grounding_micros = models.BigIntegerField(default=0)
+    cached_micros = models.BigIntegerField(
+        default=0, db_default=0, help_text="For an image that was made before, mark-up included."
+    )
     markup_basis_points = models.PositiveIntegerField(default=1000)
 
     class Meta:
@@ -94,6 +97,7 @@ class Price(models.Model):
                     image_micros__gte=0,
                     reference_micros__gte=0,
                     grounding_micros__gte=0,
+                    cached_micros__gte=0,
                     input_micros_per_million_tokens__gte=0,
                 ),
                 name="price_positive",

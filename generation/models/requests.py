@@ -67,6 +67,9 @@ class Generation(models.Model):
     tags = models.JSONField(default=list)
     warnings = models.JSONField(default=list)
     request_sha256 = models.CharField(max_length=64)
+    content_sha256 = models.CharField(
+        max_length=64, blank=True, default="", db_default="", editable=False, help_text="What may be the same image."
+    )
     routing = models.JSONField(
         default=dict, db_default=Value({}, models.JSONField()), help_text="What the request says of its roads."
     )
@@ -95,6 +98,11 @@ class Generation(models.Model):
             models.Index(fields=["created_at"], condition=Q(purged_at=None), name="generation_kept"),
             models.Index(
                 fields=["account", "request_sha256"], condition=Q(is_joinable=True), name="generation_joinable"
+            ),
+            models.Index(
+                fields=["account", "mode", "content_sha256"],
+                condition=~Q(content_sha256=""),
+                name="generation_content",
             ),
             models.Index(
                 fields=["account", "conversation_sha256"],
@@ -143,6 +151,9 @@ class Output(models.Model):
         on_delete=models.PROTECT,
         related_name="+",
         help_text="What made it, if not the one asked.",
+    )
+    source = models.ForeignKey(
+        "self", null=True, on_delete=models.PROTECT, related_name="copies", help_text="Whose image it may show."
     )
     quote_micros = models.BigIntegerField()
     price_micros = models.BigIntegerField(null=True)

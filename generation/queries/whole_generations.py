@@ -12,6 +12,7 @@ from django.db.models import QuerySet
 from accounts.authentication import Requester
 from accounts.compiled import CompiledSelect
 from accounts.identifiers import parse_public_id, public_id
+from generation.channels.seed import HOUSE
 from generation.contract import Outcome, OutputOutcome, Refusal, Source, Usage
 from generation.media import StoredFile
 from generation.models import Generation, Output, State
@@ -38,6 +39,8 @@ _OUTPUT_COLUMNS = (
     "media__storage_name",
     "attempts__number",
     "attempts__channel__name",
+    "attempts__channel__kind",
+    "attempts__is_delivered",
     "attempts__status",
     "attempts__started_at",
     "attempts__finished_at",
@@ -176,6 +179,7 @@ def _output(generation: Generation, rows: Sequence[Any]) -> OutputOutcome:
         index=row.index,
         status=State(row.state).public,
         model=row.image_model_id or generation.image_model_id,
+        origin=_origin(rows),
         mime_type=row.media__mime_type if is_done else None,
         width=row.media__width if is_done else None,
         height=row.media__height if is_done else None,
@@ -190,12 +194,19 @@ def _output(generation: Generation, rows: Sequence[Any]) -> OutputOutcome:
     )
 
 
+def _origin(rows: Sequence[Any]) -> str:
+    """Where the image came from: a model, what was made before, or nobody."""
+    kind = next((row.attempts__channel__kind for row in rows if row.attempts__is_delivered), "")
+    return kind if kind in HOUSE else "model"
+
+
 def _untried(generation: Generation, row: Output) -> OutputOutcome:
     return OutputOutcome(
         id=row.public_id,
         index=row.index,
         status=State(row.state).public,
         model=generation.image_model_id,
+        origin="model",
         mime_type=None,
         width=None,
         height=None,

@@ -16,6 +16,7 @@ from accounts.ledger.models import Entry
 from accounts.row_writes import insert_each, update_each
 from accounts.transactions import repeatable, write_transaction
 from generation import catalog, decoding, measurements, pricing
+from generation.channels.seed import CACHE, HOUSE
 from generation.contract import Usage
 from generation.models import Attempt, Charge, Media, Output, Price, State
 from generation.settlement.counts import Change, finish, measure_attempt
@@ -103,6 +104,8 @@ def deliver(deliveries: Sequence[Delivery]) -> list[bool]:
 def _sale(delivery: Delivery) -> _Sale:
     """By what came: the delivered size, the measured usage, never above the quote."""
     media, generation = delivery.media, delivery.media.output.generation
+    if media.attempt.channel.kind in HOUSE:
+        return _Sale(delivery, generation.price, _kept_price(media))
     price = catalog.delivered_price(
         generation.price,
         decoding.size_class(media.width, media.height),
@@ -117,6 +120,12 @@ def _sale(delivery: Delivery) -> _Sale:
         quote_micros=media.output.quote_micros,
     )
     return _Sale(delivery, price, price_micros)
+
+
+def _kept_price(media: Media) -> int:
+    """What was made before costs what the price book says of it; a picture that no model made costs nothing."""
+    cached = media.output.generation.price.cached_micros if media.attempt.channel.kind == CACHE else 0
+    return min(cached, media.output.quote_micros)
 
 
 def _lock(deliveries: Sequence[Delivery]) -> list[int]:

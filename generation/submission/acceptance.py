@@ -7,6 +7,7 @@ import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from functools import partial
 
 from django.conf import settings
 
@@ -20,7 +21,7 @@ from generation.contract import GenerationRequest, Refusal
 from generation.execution import due
 from generation.fingerprints import fingerprint
 from generation.models import Generation, IdempotencyKey, Reference
-from generation.submission import saving
+from generation.submission import caching, saving
 from generation.submission.joining import Joining, joined
 from generation.submission.openness import check_channel
 from generation.submission.plans import Plan, Quote, find_model, plan
@@ -42,7 +43,9 @@ class Accepted:
 
 def quote(requester: Requester, request: GenerationRequest, *, now: datetime) -> Quote:
     """What a request would cost at most. Same checks as accept, nothing fetched, nothing written."""
-    settled = plan(requester, request, find_model(requester, request, now=now), now=now)
+    found = find_model(requester, request, now=now)
+    kept = caching.look(requester, request, found.image_model, now=now)
+    settled = plan(requester, request, found, now=now, kept=kept)
     return Quote(
         model=settled.image_model.name,
         image_size=settled.choices.image_size,
@@ -78,17 +81,17 @@ def accept(
     known = _replayed(requester, idempotency_key, request_hash, now) or joined(requester, request_hash, joining, now)
     if known is not None:
         return Accepted(known)
-    check_channel(requester, request, found.image_model.name)
-    settled = plan(requester, request, found, now=now, is_batch=is_batch)
+    kept = caching.look(requester, request, found.image_model, now=now)
+    if not kept.is_hit:
+        check_channel(requester, request, found.image_model.name)
+    settle = partial(plan, requester, request, found, now=now, kept=kept, is_batch=is_batch)
+    settled = settle()
     prepared = _prepare(requester, request, settled, idempotency_key)
-    if prepared:
-        settled = plan(requester, request, found, now=now, first=prepared[0], is_batch=is_batch)
+    settled = settle(first=prepared[0]) if prepared else settled
     generation = _generation(requester, request, settled, request_hash, now)
-    if joining is not None:
-        generation.is_joinable, generation.connected_until = True, presence.connected_until()
-    check_presence()
+    _connect(generation, joining)
     files = _store(generation, prepared)
-    saved = _save(saving.Draft(requester, generation, files, idempotency_key))
+    saved = _save(saving.Draft(requester, generation, files, idempotency_key, kept))
     if isinstance(saved, saving.Repeated):
         # The same idempotency key came a moment earlier; if it was for another request, this says so.
         return Accepted(_replayed(requester, idempotency_key, request_hash, now) or saved.generation_id)
@@ -101,6 +104,13 @@ def accept(
 def _check_account(requester: Requester) -> None:
     if requester.account.status != Account.Status.ACTIVE:
         raise Refusal("forbidden", "account_suspended", "This account is suspended. Ask the operator of this service.")
+
+
+def _connect(generation: Generation, joining: Joining | None) -> None:
+    """A client that waits is there until it is known to have left."""
+    if joining is not None:
+        generation.is_joinable, generation.connected_until = True, presence.connected_until()
+    check_presence()
 
 
 def check_presence() -> None:
@@ -131,7 +141,7 @@ def _prepare(
     requester: Requester, request: GenerationRequest, settled: Plan, key: str
 ) -> Sequence[references.Prepared]:
     """The images sent along, fetched and cleaned: not for somebody who cannot pay anyway."""
-    if not request.references:
+    if not request.references or settled.kept.is_hit:
         return []
     _check_funds(requester, settled.quote_micros * request.n, key)
     return references.prepare(requester, request.references)
@@ -182,6 +192,12 @@ def key_reused() -> Refusal:
     )
 
 
+def _routing(request: GenerationRequest, settled: Plan) -> dict[str, object]:
+    """What the road has to know of a request's preferences."""
+    more = {"is_run_on": request.preferences.is_run_on, "cache": settled.kept.use}
+    return settled.routing.stored() | {name: value for name, value in more.items() if value}
+
+
 def _generation(
     requester: Requester, request: GenerationRequest, settled: Plan, request_hash: str, now: datetime
 ) -> Generation:
@@ -193,7 +209,8 @@ def _generation(
         mode=requester.mode,
         lane=settled.terms.lane,
         deadline_at=now + settled.terms.deadline if settled.terms.deadline else None,
-        routing=settled.routing.stored() | ({"is_run_on": True} if request.preferences.is_run_on else {}),
+        routing=_routing(request, settled),
+        content_sha256=settled.kept.content_sha256,
         image_model=settled.image_model,
         price=settled.terms.price,
         model_requested=request.model or settled.image_model.name,

@@ -46,12 +46,17 @@ class Asked:
         return registry.is_served(self.mode, self.image_model.pk, registry.Needs(lane, self.abilities))
 
 
-def settle(asked: Asked, wanted: Preferences, *, is_batch: bool, quote: Callable[[Price], int]) -> Terms:
+def settle(
+    asked: Asked, wanted: Preferences, *, is_batch: bool, quote: Callable[[Price], int], is_cached: bool = False
+) -> Terms:
     """The terms of a request, or a refusal. `quote` says what a price makes of it.
 
     What comes in a batch of its own takes the lane of batches where there is one, and is made one by one at the usual
     price where there is none.
     """
+    if is_cached:
+        price = catalog.required_price(asked.image_model, asked.image_size, at=asked.at)
+        return Terms("standard", price, price.cached_micros, "cache: the same was made before")
     terms = _of_batch(asked, wanted, quote) if is_batch else _of_request(asked, wanted, quote)
     most = wanted.routing.max_price_micros
     if most is not None and terms.quote_micros > most:

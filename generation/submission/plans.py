@@ -13,6 +13,7 @@ from generation.models import ImageModel, Media, Output, Price
 from generation.preferences import Routing
 from generation.references import Prepared
 from generation.submission import lanes
+from generation.submission.caching import Kept
 from generation.submission.drafts import draft_of
 from generation.submission.lanes import Terms
 from generation.submission.openness import abilities_of, routing_of
@@ -46,6 +47,7 @@ class Plan:
     input_image_count: int
     terms: Terms
     routing: Routing
+    kept: Kept
 
     @property
     def quote_micros(self) -> int:
@@ -75,6 +77,7 @@ def plan(
     found: catalog.Found,
     *,
     now: datetime,
+    kept: Kept,
     first: Prepared | None = None,
     is_batch: bool = False,
 ) -> Plan:
@@ -99,8 +102,11 @@ def plan(
         previous=previous,
         history_depth=depth,
         input_image_count=image_count,
-        terms=lanes.settle(asked, wanted, is_batch=is_batch, quote=partial(_quote, request, image_count)),
+        terms=lanes.settle(
+            asked, wanted, is_batch=is_batch, is_cached=kept.is_hit, quote=partial(_quote, request, image_count)
+        ),
         routing=routing,
+        kept=kept,
     )
 
 

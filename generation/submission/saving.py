@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 
 from django.db.models.functions import Now
@@ -20,6 +20,7 @@ from accounts.row_writes import insert_each
 from accounts.transactions import repeatable, write_transaction
 from generation.contract import Refusal
 from generation.models import Generation, IdempotencyKey, Output, Reference
+from generation.submission.caching import Kept
 from generation.submission.load import Load
 
 
@@ -31,6 +32,7 @@ class Draft:
     generation: Generation
     references: Sequence[Reference] = ()
     idempotency_key: str = ""
+    kept: Kept = field(default_factory=Kept)
 
     @property
     def per_image_micros(self) -> int:
@@ -88,12 +90,17 @@ class _Batch:
         self._keys = _known_keys(drafts)
         self._load = Load([each.generation for each in drafts])
         self._kept: list[tuple[Draft, list[Output]]] = []
+        self._contents: dict[tuple[uuid.UUID, str, str, int], uuid.UUID | None] = {}
+        self._shared_keys: list[IdempotencyKey] = []
 
     def add(self, draft: Draft) -> Answer:
         """What becomes of a draft. One that is refused leaves nothing behind."""
         key = _key_of(draft)
         if key in self._keys:
             return Repeated(self._keys[key])
+        shared = self._shared(draft)
+        if shared is not None:
+            return self._repeated(draft, shared)
         outputs = list(_outputs(draft))
         try:
             self._load.check(draft.generation, draft.requester.api_key)
@@ -103,7 +110,35 @@ class _Batch:
         if draft.idempotency_key:
             self._keys[key] = draft.generation.pk
         self._kept.append((draft, outputs))
+        if draft.kept.max_age is not None and not draft.kept.is_hit:
+            asked = draft.generation
+            self._contents[asked.account_id, asked.mode, asked.content_sha256, asked.n] = asked.pk
         return self._saved(draft, outputs)
+
+    def _shared(self, draft: Draft) -> uuid.UUID | None:
+        """The generation of the same content that is being made for the account, if the request may share it."""
+        kept, asked = draft.kept, draft.generation
+        if kept.max_age is None or kept.is_hit:
+            return None
+        content = (asked.account_id, asked.mode, asked.content_sha256, asked.n)
+        if content not in self._contents:
+            running = Generation.objects.filter(
+                account=asked.account_id,
+                mode=asked.mode,
+                content_sha256=asked.content_sha256,
+                n=asked.n,
+                finished_at=None,
+                created_at__gte=asked.created_at - kept.max_age,
+            )
+            self._contents[content] = running.order_by("-pk").values_list("pk", flat=True).first()
+        return self._contents[content]
+
+    def _repeated(self, draft: Draft, generation_id: uuid.UUID) -> Repeated:
+        """A key that comes with a shared request belongs to what is shared."""
+        if draft.idempotency_key:
+            self._keys[_key_of(draft)] = generation_id
+            self._shared_keys.append(_key_row(draft, generation_id))
+        return Repeated(generation_id)
 
     def _hold(self, draft: Draft, outputs: Sequence[Output]) -> None:
         generation, amount = draft.generation, draft.per_image_micros
@@ -138,7 +173,8 @@ class _Batch:
     def write(self, *, now: datetime) -> None:
         drafts = [draft for draft, _ in self._kept]
         insert_each(draft.generation for draft in drafts)
-        insert_each(_key_row(draft) for draft in drafts if draft.idempotency_key)
+        insert_each(_key_row(draft, draft.generation.pk) for draft in drafts if draft.idempotency_key)
+        insert_each(self._shared_keys)
         insert_each(output for _, outputs in self._kept for output in outputs)
         insert_each(reference for draft in drafts for reference in draft.references)
         self._holds.write(now=now)
@@ -161,14 +197,14 @@ def _known_keys(drafts: Sequence[Draft]) -> dict[_Key, uuid.UUID]:
     return {(row.account_id, row.mode, row.key): row.generation_id for row in rows}
 
 
-def _key_row(draft: Draft) -> IdempotencyKey:
+def _key_row(draft: Draft, generation_id: uuid.UUID) -> IdempotencyKey:
     account_id, mode, key = _key_of(draft)
     return IdempotencyKey(
         account_id=account_id,
         mode=mode,
         key=key,
         request_sha256=draft.generation.request_sha256,
-        generation=draft.generation,
+        generation_id=generation_id,
         created_at=draft.generation.created_at,
     )
 
@@ -183,6 +219,7 @@ def _outputs(draft: Draft) -> Iterator[Output]:
             mode=generation.mode,
             lane=generation.lane,
             index=index,
+            source=draft.kept.outputs[index] if draft.kept.outputs else None,
             next_run_at=Now(),
             quote_micros=draft.per_image_micros,
             created_at=generation.created_at,

@@ -60,6 +60,10 @@ class OutputSchema(serializers.Serializer[Any]):
     index = serializers.IntegerField()
     status = serializers.ChoiceField(choices=["queued", "running", "succeeded", "failed", "canceled"])
     model = serializers.CharField(help_text="What made it: the model asked for, or a fallback.")
+    origin = serializers.ChoiceField(
+        choices=["model", "cache", "placeholder"],
+        help_text="Made for this request, made before for the same one, or drawn by nobody's model.",
+    )
     url = serializers.CharField(
         allow_null=True, help_text="A link that expires; GET the generation again for a fresh one."
     )

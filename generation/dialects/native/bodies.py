@@ -16,7 +16,7 @@ from generation.dialects.native.schemas import GenerationCreateSchema
 _WHOLE = ("n", "seed", "deadline_seconds", "display_width_px")
 _FLAGS = ("search_grounding", "draft", "run_on")
 _WHOLE_NUMBER = re.compile(r"-?[0-9]{1,18}")
-_JSON = ("metadata", "tags", "references", "routing")
+_JSON = ("metadata", "tags", "references", "routing", "cache")
 # One for all requests: checking keeps nothing in it, and making one costs more than checking with it.
 _SCHEMA = GenerationCreateSchema()
 

@@ -9,10 +9,11 @@ from typing import Any
 from rest_framework import serializers
 
 from generation.dialects.native.fields import FlagField, StrictSerializer, TextField, WholeField
-from generation.preferences import LANES, PURPOSES, SORTS, Preferences, Routing
+from generation.preferences import LANES, PURPOSES, SORTS, Cache, Preferences, Routing
 
 _LONGEST_DEADLINE_SECONDS = 48 * 60 * 60
 _WIDEST_PX = 16_384
+_LONGEST_CACHE_SECONDS = 365 * 24 * 60 * 60
 
 
 def _names(help_text: str) -> serializers.ListField:
@@ -39,6 +40,25 @@ class RoutingSchema(StrictSerializer):
     sort = serializers.ChoiceField(choices=SORTS, required=False, help_text="What decides among all others.")
     max_price_usd = UsdField(required=False, help_text="Refuse the request if an image may cost more.")
     fallback_models = _names("Models that may make the image where the one asked for cannot, in order.")
+    on_failure = serializers.ChoiceField(
+        choices=["placeholder"],
+        required=False,
+        help_text="placeholder: rather than fail, show the newest image made for the same request, or a drawn one that "
+        "says so. Free.",
+    )
+
+
+class CacheSchema(StrictSerializer):
+    """How old an image may be that was made before, for the same account and the same request."""
+
+    max_age_seconds = WholeField(required=False, default=3600, min_value=0, max_value=_LONGEST_CACHE_SECONDS)
+    stale_if_error_seconds = WholeField(
+        required=False,
+        default=0,
+        min_value=0,
+        max_value=_LONGEST_CACHE_SECONDS,
+        help_text="How old it may be where no channel can make the image.",
+    )
 
 
 class PreferencesSchema(StrictSerializer):
@@ -78,6 +98,12 @@ class PreferencesSchema(StrictSerializer):
         choices=list(PURPOSES), required=False, default="", help_text="With image_size auto: what the image is for."
     )
     routing = RoutingSchema(required=False, default=dict)
+    cache = CacheSchema(
+        required=False,
+        allow_null=True,
+        default=None,
+        help_text="Answer with what was made before, or is being made. {} is an hour at most.",
+    )
 
 
 def parse(data: Mapping[str, Any]) -> Preferences:
@@ -90,6 +116,7 @@ def parse(data: Mapping[str, Any]) -> Preferences:
         display_width_px=data["display_width_px"],
         purpose=data["purpose"],
         routing=_routing(data["routing"]),
+        cache=Cache(**data["cache"]) if data["cache"] is not None else None,
     )
 
 
@@ -101,4 +128,5 @@ def _routing(data: Mapping[str, Any]) -> Routing:
         sort=data.get("sort", ""),
         max_price_micros=None if most is None else int(most * 1_000_000),
         fallback_models=tuple(data.get("fallback_models", ())),
+        on_failure=data.get("on_failure", ""),
     )

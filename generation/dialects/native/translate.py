@@ -87,6 +87,7 @@ def _output(output: OutputOutcome, link: Link, base64_of: Link | None) -> dict[s
         "index": output.index,
         "status": output.status,
         "model": output.model,
+        "origin": output.origin,
         "url": link(output.id) if output.mime_type else None,
         **image,
         "mime_type": output.mime_type,

@@ -1,0 +1,74 @@
+"""Roads that lead to no provider: a copy of what was made before, and what is better than nothing at the end."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from generation.channels import registry
+from generation.channels.models import Channel
+from generation.channels.seed import CACHE, HOUSE, PLACEHOLDER
+from generation.execution.calls import Road
+from generation.models import Output, State
+
+
+@dataclass(frozen=True, slots=True)
+class Tried:
+    """An earlier attempt of an output. A handle names work that may still go on upstream."""
+
+    channel_id: uuid.UUID
+    status: str
+    handle: str = ""
+    error_kind: str = ""
+
+
+def is_hit(output: Output, tried: Sequence[Tried]) -> bool:
+    """Whether what was made before answers the request, and was not tried in vain."""
+    return output.generation.routing.get("cache") == "hit" and output.source_id is not None and not tried
+
+
+def to_source(output: Output, number: int) -> Road:
+    """The road to the image that the output may show."""
+    channel = registry.house_channel(CACHE, output.mode)
+    return Road(channel, None, number, source_id=output.source_id)
+
+
+def has_last_resort(output_id: uuid.UUID) -> bool:
+    """Whether there is something better than a failure, if no channel can make the image."""
+    output = Output.objects.select_related("generation").get(pk=output_id)
+    routing = output.generation.routing
+    return bool(routing.get("on_failure") or (routing.get("cache") == "stale" and output.source_id))
+
+
+def last_resort(output: Output, tried: Sequence[Tried], number: int) -> Road | None:
+    """An older image where the request allows one, or a placeholder where it wants one rather than nothing."""
+    routing = output.generation.routing
+    if _was_tried(tried):
+        return None
+    if routing.get("cache") == "stale" and output.source_id is not None:
+        return to_source(output, number)
+    if routing.get("on_failure") != "placeholder":
+        return None
+    source_id = _newest_of_its_content(output)
+    if source_id is not None:
+        return Road(registry.house_channel(CACHE, output.mode), None, number, source_id=source_id)
+    return Road(registry.house_channel(PLACEHOLDER, output.mode), None, number)
+
+
+def _was_tried(tried: Sequence[Tried]) -> bool:
+    ids = {each.channel_id for each in tried}
+    return Channel.objects.filter(pk__in=ids, kind__in=HOUSE).exists()
+
+
+def _newest_of_its_content(output: Output) -> uuid.UUID | None:
+    generation = output.generation
+    made = Output.objects.filter(
+        account=output.account_id,
+        mode=output.mode,
+        generation__content_sha256=generation.content_sha256,
+        state=State.SUCCEEDED,
+        media__purged_at=None,
+    )
+    made = made.exclude(attempts__is_delivered=True, attempts__channel__kind=PLACEHOLDER)
+    return made.order_by("-pk").values_list("pk", flat=True).first() if generation.content_sha256 else None
