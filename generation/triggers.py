@@ -27,7 +27,8 @@ GUARDS = Guards(
         "generation_attempt",
         "INSERT",
         "NOT EXISTS (SELECT 1 FROM generation_output o JOIN channels_channel c ON c.mode = o.mode"
-        " WHERE o.id = NEW.output_id AND c.id = NEW.channel_id)",
-        "a channel serves outputs of its own mode only",
+        " WHERE o.id = NEW.output_id AND c.id = NEW.channel_id"
+        " AND (c.account_id IS NULL OR c.account_id = o.account_id))",
+        "a channel serves outputs of its own mode, and an own key its own account, only",
     ),
 )

@@ -28,7 +28,7 @@ def _model_names() -> list[tuple[str, str]]:
 class ChannelForm(forms.ModelForm):  # type: ignore[type-arg]
     """A channel's settings. The secret is written, never read back."""
 
-    kind = forms.ChoiceField(choices=lambda: [(kind, kind) for kind in registry.ADAPTERS])
+    kind = forms.ChoiceField(choices=lambda: [(kind, kind) for kind in registry.ADAPTERS if kind not in seed.HOUSE])
     base_url = forms.URLField(
         label="Base URL",
         required=False,
@@ -184,6 +184,10 @@ class ChannelAdmin(RowAdmin):
         "last_error_at",
         "last_success_at",
     )
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[Channel]:
+        """Keys that accounts brought along are theirs, and the house's own roads have nothing to set."""
+        return super().get_queryset(request).filter(account=None).exclude(kind__in=seed.HOUSE)
 
     def get_fieldsets(self, request: HttpRequest, obj: Channel | None = None) -> Any:
         first, where, models, health_ = self.fieldsets

@@ -17,6 +17,18 @@ class Channel(models.Model):
     name = models.CharField(max_length=60, unique=True)
     kind = models.CharField(max_length=20, help_text="The adapter that drives it.")
     mode = models.CharField(max_length=4, choices=MODES, default="live")
+    account = models.ForeignKey(
+        "accounts.Account",
+        null=True,
+        blank=True,
+        editable=False,
+        on_delete=models.PROTECT,
+        related_name="own_channels",
+        help_text="Whose own key this is, and who alone is served by it.",
+    )
+    is_house_allowed = models.BooleanField(
+        default=False, db_default=False, editable=False, help_text="The house's channels may serve where this cannot."
+    )
     base_url = models.URLField(blank=True, default="", help_text="Empty = the provider's own address.")
     sealed_secret = models.TextField(blank=True, default="", editable=False)
     is_from_environment = models.BooleanField(default=False, editable=False)
@@ -50,7 +62,13 @@ class Channel(models.Model):
     created_at = models.DateTimeField(auto_now_add=True)
 
     class Meta:
-        constraints = [models.CheckConstraint(condition=Q(mode__in=("live", "test")), name="channel_mode")]
+        constraints = [
+            models.CheckConstraint(condition=Q(mode__in=("live", "test")), name="channel_mode"),
+            models.CheckConstraint(
+                condition=Q(account=None) | Q(mode="live", base_url=""), name="channel_own_key_has_no_address"
+            ),
+            models.UniqueConstraint(fields=["account", "kind"], name="channel_one_own_key_of_a_kind"),
+        ]
 
     @property
     def _place(self) -> str:

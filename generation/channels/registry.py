@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
 from django.conf import settings
 from django.db import transaction
+from django.db.models import Q
 from django.db.models.signals import post_delete, post_save
 
 from accounts.compiled import CompiledSelect
@@ -91,6 +93,9 @@ def serves(channel: Channel, image_model: str) -> bool:
 
 def cost_rates(channel: Channel, image_model: ImageModel, *, at: datetime, lane: str) -> CostRates:
     """What the channel bills: as the operator says of it, else as channels of its kind do."""
+    if channel.account_id is not None:
+        # Its owner pays the provider.
+        return CostRates()
     own = channel.call_micros.get(image_model.name)
     if own is not None:
         return CostRates(image_micros_by_size=own if isinstance(own, dict) else dict.fromkeys(SIZES, own))
@@ -99,10 +104,12 @@ def cost_rates(channel: Channel, image_model: ImageModel, *, at: datetime, lane:
 
 @dataclass(frozen=True, slots=True)
 class Needs:
-    """What an output asks of a road beside its model."""
+    """What an output asks of a road beside its model, and for whom."""
 
     lane: str = "standard"
     abilities: frozenset[str] = frozenset()
+    # An account with keys of its own; None for all others.
+    owner: uuid.UUID | None = None
 
 
 _NO_NEEDS = Needs()
@@ -115,16 +122,52 @@ def can(channel: Channel, needs: Needs) -> bool:
 
 
 _open = CompiledSelect(
-    lambda modes: Channel.objects.filter(mode__in=modes, is_enabled=True, disabled_reason="").order_by(
-        "priority", "name"
-    )
+    lambda modes: Channel.objects.filter(
+        mode__in=modes, is_enabled=True, disabled_reason="", account__isnull=True
+    ).order_by("priority", "name")
+)
+_owned = CompiledSelect(
+    lambda accounts: Channel.objects.filter(mode="live", account__in=accounts).order_by("priority", "name")
 )
 
 
 def candidates(mode: str, image_model: str, needs: Needs = _NO_NEEDS) -> list[Channel]:
-    """Channels that are configured, enabled and ready for a mode, a model and what is asked, in order of priority."""
-    rows = _open([mode])
-    return [row for row in rows if is_ready(row) and can(row, needs) and serves(row, image_model)]
+    """Channels that are configured, enabled and ready for a mode, a model and what is asked, in order of priority.
+
+    An account's own keys go first, and the house's channels after them only where the account allows that.
+    """
+    own = own_keys(mode, image_model, needs)
+    open_keys = [row for row in own if row.is_enabled and not row.disabled_reason]
+    if is_own_only(own):
+        return open_keys
+    return open_keys + [row for row in _open([mode]) if is_ready(row) and can(row, needs) and serves(row, image_model)]
+
+
+def own_keys(mode: str, image_model: str, needs: Needs) -> list[Channel]:
+    """The owner's keys that would serve what is asked, those that are out of order included."""
+    if needs.owner is None or mode != "live":
+        return []
+    return [row for row in _owned([needs.owner]) if is_ready(row) and can(row, needs) and serves(row, image_model)]
+
+
+def is_own_only(own: Sequence[Channel]) -> bool:
+    """Whether the house's channels are not to serve beside these keys, nor in their place."""
+    return bool(own) and not all(row.is_house_allowed for row in own)
+
+
+def owner(account_id: uuid.UUID) -> uuid.UUID | None:
+    """The account, if it has keys of its own."""
+    return account_id if account_id in _OWNERS.get("") else None
+
+
+_OWNERS: Remembered[str, frozenset[uuid.UUID]] = Remembered(
+    lambda _: frozenset(
+        each
+        for each in Channel.objects.filter(account__isnull=False).values_list("account_id", flat=True)
+        if each is not None
+    ),
+    seconds=lambda: settings.NBP_CATALOGUE_SECONDS,
+)
 
 
 def house_channel(kind: str, mode: str) -> Channel:
@@ -133,9 +176,10 @@ def house_channel(kind: str, mode: str) -> Channel:
     return Channel.objects.get_or_create(kind=kind, mode=mode, defaults={"name": name})[0]
 
 
-def unknown_names(mode: str, names: Sequence[str]) -> list[str]:
-    """Which of these are the name of no channel of a mode."""
-    known = set(Channel.objects.filter(mode=mode, name__in=names).values_list("name", flat=True))
+def unknown_names(mode: str, names: Sequence[str], account_id: uuid.UUID) -> list[str]:
+    """Which of these are the name of no channel that an account may take in a mode."""
+    found = Channel.objects.filter(Q(account=None) | Q(account=account_id), mode=mode, name__in=names)
+    known = set(found.values_list("name", flat=True))
     return [name for name in names if name not in known]
 
 
@@ -154,6 +198,7 @@ def is_served(mode: str, image_model: str, needs: Needs = _NO_NEEDS) -> bool:
 def forget(**_: object) -> None:
     """Look at the rows again as soon as what changed them here is committed."""
     transaction.on_commit(_SERVED.forget)
+    transaction.on_commit(_OWNERS.forget)
 
 
 def watch_changes() -> None:

@@ -45,7 +45,7 @@ def answered(lease: Lease, attempt: Attempt, answer: Answer, *, now: datetime) -
     answer = receiving.cleaned(answer)
     generation = attempt.output.generation
     cost_micros = answer.cost_micros
-    if cost_micros is None:
+    if cost_micros is None or attempt.channel.account_id is not None:
         cost_micros = cost_of(attempt, generation, answer.usage, has_image=answer.image is not None)
     known: dict[str, object] = {
         "usage": dataclasses.asdict(answer.usage),

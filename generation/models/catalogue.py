@@ -87,6 +87,9 @@ class Price(models.Model):
     cached_micros = models.BigIntegerField(
         default=0, db_default=0, help_text="For an image that was made before, mark-up included."
     )
+    own_key_micros = models.BigIntegerField(
+        default=0, db_default=0, help_text="The fee for an image made with the account's own key, mark-up included."
+    )
     markup_basis_points = models.PositiveIntegerField(default=1000)
 
     class Meta:
@@ -98,6 +101,7 @@ class Price(models.Model):
                     reference_micros__gte=0,
                     grounding_micros__gte=0,
                     cached_micros__gte=0,
+                    own_key_micros__gte=0,
                     input_micros_per_million_tokens__gte=0,
                 ),
                 name="price_positive",

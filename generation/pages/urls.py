@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from django.urls import path
 
-from generation.pages import generations, landing, modes, playground, wallet
+from generation.pages import generations, landing, modes, own_keys, playground, wallet
 
 urlpatterns = [
     path("", landing.landing, name="landing"),
@@ -22,6 +22,9 @@ urlpatterns = [
     ),
     path("images/", generations.images, name="images"),
     path("images/<str:output_id>/", generations.output, name="output"),
+    path("own-keys/", own_keys.own_keys, name="own-keys"),
+    path("own-keys/add/", own_keys.add, name="own-key-add"),
+    path("own-keys/<str:kind>/remove/", own_keys.remove, name="own-key-remove"),
     path("wallet/", wallet.wallet, name="wallet"),
     path("wallet/statement.csv", wallet.statement_csv, name="statement-csv"),
 ]

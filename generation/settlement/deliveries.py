@@ -104,8 +104,9 @@ def deliver(deliveries: Sequence[Delivery]) -> list[bool]:
 def _sale(delivery: Delivery) -> _Sale:
     """By what came: the delivered size, the measured usage, never above the quote."""
     media, generation = delivery.media, delivery.media.output.generation
-    if media.attempt.channel.kind in HOUSE:
-        return _Sale(delivery, generation.price, _kept_price(media))
+    channel = media.attempt.channel
+    if channel.kind in HOUSE or channel.account_id is not None:
+        return _Sale(delivery, generation.price, _flat_price(media))
     price = catalog.delivered_price(
         generation.price,
         decoding.size_class(media.width, media.height),
@@ -122,10 +123,15 @@ def _sale(delivery: Delivery) -> _Sale:
     return _Sale(delivery, price, price_micros)
 
 
-def _kept_price(media: Media) -> int:
-    """What was made before costs what the price book says of it; a picture that no model made costs nothing."""
-    cached = media.output.generation.price.cached_micros if media.attempt.channel.kind == CACHE else 0
-    return min(cached, media.output.quote_micros)
+def _flat_price(media: Media) -> int:
+    """What the price book says of an image that was made before, or with the account's own key.
+
+    A picture that no model made costs nothing.
+    """
+    price, channel = media.output.generation.price, media.attempt.channel
+    if channel.account_id is not None:
+        return min(price.own_key_micros, media.output.quote_micros)
+    return min(price.cached_micros if channel.kind == CACHE else 0, media.output.quote_micros)
 
 
 def _lock(deliveries: Sequence[Delivery]) -> list[int]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 from accounts.money import usd
@@ -36,14 +36,18 @@ class Asked:
     mode: str
     image_model: ImageModel
     image_size: str
-    abilities: frozenset[str]
+    needs: registry.Needs
     at: datetime
 
     def price(self, lane: str) -> Price | None:
         return catalog.price_of(self.image_model, self.image_size, at=self.at, lane=lane)
 
     def is_served(self, lane: str) -> bool:
-        return registry.is_served(self.mode, self.image_model.pk, registry.Needs(lane, self.abilities))
+        return registry.is_served(self.mode, self.image_model.pk, replace(self.needs, lane=lane))
+
+    def is_own(self, lane: str) -> bool:
+        """Whether only the account's own keys may serve it."""
+        return registry.is_own_only(registry.own_keys(self.mode, self.image_model.pk, replace(self.needs, lane=lane)))
 
 
 def settle(
@@ -58,6 +62,8 @@ def settle(
         price = catalog.required_price(asked.image_model, asked.image_size, at=asked.at)
         return Terms("standard", price, price.cached_micros, "cache: the same was made before")
     terms = _of_batch(asked, wanted, quote) if is_batch else _of_request(asked, wanted, quote)
+    if asked.needs.owner is not None and asked.is_own(terms.price.lane):
+        terms = replace(terms, quote_micros=terms.price.own_key_micros)
     most = wanted.routing.max_price_micros
     if most is not None and terms.quote_micros > most:
         raise Refusal(

@@ -27,7 +27,7 @@ def routing_of(requester: Requester, request: GenerationRequest, *, now: datetim
     default = requester.api_key.routing if requester.api_key else {}
     routing = request.preferences.routing.over(default)
     for param, names in (("only", routing.only), ("order", routing.order)):
-        unknown = registry.unknown_names(requester.mode, names) if names else ()
+        unknown = registry.unknown_names(requester.mode, names, requester.account.pk) if names else ()
         if unknown:
             message = f"There is no channel {unknown[0][:60]!r} here."
             raise invalid(f"routing.{param}", message, "channel_not_found")
@@ -51,7 +51,9 @@ def _fallback(request: GenerationRequest, name: str, param: str, now: datetime) 
 
 def check_channel(requester: Requester, request: GenerationRequest, image_model: str) -> None:
     """Refuse what no channel could make now."""
-    if any(registry.is_served(requester.mode, image_model, registry.Needs(lane)) for lane in LANE_SECONDS):
+    owner = registry.owner(requester.account.pk)
+    needs = [registry.Needs(lane, owner=owner) for lane in LANE_SECONDS]
+    if any(registry.is_served(requester.mode, image_model, each) for each in needs):
         _check_needs(requester, request, image_model)
         return
     if Channel.objects.filter(mode=requester.mode, is_enabled=True).exclude(disabled_reason="").exists():
@@ -74,7 +76,8 @@ def check_channel(requester: Requester, request: GenerationRequest, image_model:
 def _check_needs(requester: Requester, request: GenerationRequest, image_model: str) -> None:
     """Every lane needs a road that can do what is asked; which lane it is, is settled later."""
     for ability in sorted(abilities_of(request)):
-        needs = [registry.Needs(lane, frozenset({ability})) for lane in LANE_SECONDS]
+        owner = registry.owner(requester.account.pk)
+        needs = [registry.Needs(lane, frozenset({ability}), owner) for lane in LANE_SECONDS]
         if not any(registry.is_served(requester.mode, image_model, each) for each in needs):
             message = f"No channel for {image_model} offers {ability} here."
             raise invalid(_PARAMS[ability], message, "not_supported")

@@ -8,6 +8,7 @@ from functools import partial
 
 from accounts.authentication import Requester
 from generation import abilities, catalog, pricing
+from generation.channels import registry
 from generation.contract import GenerationRequest
 from generation.models import ImageModel, Media, Output, Price
 from generation.preferences import Routing
@@ -93,7 +94,9 @@ def plan(
     abilities.check_key(requester.api_key, request, found.image_model, choices.image_size)
     depth, history_images = history(previous, found.image_model.max_references - len(request.references))
     image_count = len(request.references) + history_images
-    asked = lanes.Asked(requester.mode, found.image_model, choices.image_size, abilities_of(request), now)
+    owner = registry.owner(requester.account.pk)
+    needs = registry.Needs(abilities=abilities_of(request), owner=owner)
+    asked = lanes.Asked(requester.mode, found.image_model, choices.image_size, needs, now)
     wanted = replace(request.preferences, routing=routing)
     return Plan(
         image_model=found.image_model,

@@ -8,10 +8,12 @@ from datetime import UTC, datetime
 from typing import Any
 
 from django.core.management.base import CommandParser
+from django.db.models import Q
 
 from accounts.management.answers import AnsweringCommand
 from generation.channels import probing
 from generation.channels.models import Channel
+from generation.channels.seed import HOUSE
 from generation.egress import loop
 
 _MODES = ("live", "test")
@@ -37,7 +39,8 @@ class Command(AnsweringCommand):
 
     def answer(self, options: dict[str, Any]) -> dict[str, Any]:
         modes = [options["mode"]] if options["mode"] else list(_MODES)
-        rows = Channel.objects.filter(mode__in=modes).order_by("mode", "priority", "name")
+        own_or_house = Q(account__isnull=False) | Q(kind__in=HOUSE)
+        rows = Channel.objects.filter(mode__in=modes).exclude(own_or_house).order_by("mode", "priority", "name")
         try:
             channels = [_channel(row, is_calling=options["probe"]) for row in rows]
         finally:
