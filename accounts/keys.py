@@ -111,6 +111,7 @@ ROUTING: dict[str, type] = {
     "sort": str,
     "max_price_micros": int,
     "on_failure": str,
+    "hedge_after_seconds": int,
     "cache": dict,
 }
 

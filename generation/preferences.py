@@ -29,7 +29,8 @@ class Routing:
 
     `only` shuts out every other channel, `order` puts some first, `sort` is one of SORTS or empty. A request that may
     cost more than `max_price_micros` an image is refused. `fallback_models` may make the image where the model asked
-    for cannot. `on_failure` is "placeholder" where an older image, or a drawn one, is better than none.
+    for cannot. `on_failure` is "placeholder" where an older image, or a drawn one, is better than none. A second
+    channel is called beside the first if that has not answered after `hedge_after_seconds`, which has a price.
     """
 
     only: tuple[str, ...] = ()
@@ -38,6 +39,7 @@ class Routing:
     max_price_micros: int | None = None
     fallback_models: tuple[str, ...] = ()
     on_failure: str = ""
+    hedge_after_seconds: float | None = None
 
     def stored(self) -> dict[str, Any]:
         """What was said, as JSON; empty where nothing was."""
@@ -101,5 +103,6 @@ def _said(what: Routing | Preferences) -> dict[str, Any]:
     return {
         name: list(value) if isinstance(value, tuple) else value
         for name, value in values.items()
-        if value not in ((), "", None, False)
+        # 0 seconds say something.
+        if value is not None and value is not False and value not in ((), "")
     }

@@ -150,6 +150,17 @@ def send_many(sendings: Sequence[tuple[Lease, Attempt]]) -> list[bool]:
     return [(lease.output_id, lease.number) in held for lease, _ in sendings]
 
 
+@repeatable
+def send_beside(lease: Lease, attempt: Attempt) -> bool:
+    """The fence for a second call under a lease whose first call is out. False: the output is not waiting any more."""
+    with write_transaction():
+        rows = Output.objects.filter(pk=lease.output_id, state=State.SENT, lease_number=lease.number)
+        if not rows.select_for_update(no_key=True).exists():
+            return False
+        _write_sent([attempt])
+    return True
+
+
 _FENCE = GroupCommit(send_many)
 
 

@@ -92,15 +92,18 @@ def _note_success(attempt: Attempt, now: datetime) -> None:
         health.note_success(attempt.channel, started_at=attempt.started_at, now=now)
 
 
-def errored(lease: Lease, attempt: Attempt, error: ChannelError, *, now: datetime) -> None:
+def errored(lease: Lease, attempt: Attempt, error: ChannelError, *, now: datetime, is_last: bool = True) -> None:
     """No image came. An answered error is free and tried again; no answer is perhaps billed, and the house pays."""
     health.note_error(str(attempt.channel_id), error, now=now)
-    end_attempt(lease, attempt, error, now=now)
+    end_attempt(lease, attempt, error, now=now, is_last=is_last)
 
 
 @repeatable
-def end_attempt(lease: Lease, attempt: Attempt, error: ChannelError, *, now: datetime) -> None:
-    """Close an attempt that brought no image, and decide what becomes of its output, in one transaction."""
+def end_attempt(lease: Lease, attempt: Attempt, error: ChannelError, *, now: datetime, is_last: bool = True) -> None:
+    """Close an attempt that brought no image, and decide what becomes of its output, in one transaction.
+
+    Where another call for the output is out beside it, the output waits for that one.
+    """
     is_unknown = error.kind in ("unknown", "interrupted")
     fields: dict[str, object] = {
         "status": Attempt.Status.UNKNOWN if is_unknown else Attempt.Status.ERROR,
@@ -113,7 +116,8 @@ def end_attempt(lease: Lease, attempt: Attempt, error: ChannelError, *, now: dat
     if error.upstream_request_id:
         fields["upstream_request_id"] = receiving.clean(error.upstream_request_id)[:120]
     with write_transaction():
-        _move_on(lease, attempt, error, now=now)
+        if is_last:
+            _move_on(lease, attempt, error, now=now)
         receiving.close_attempt(attempt, result=error.kind, now=now, **fields)
 
 

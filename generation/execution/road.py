@@ -22,7 +22,7 @@ from generation.channels import registry
 from generation.channels.models import Channel
 from generation.contract import Answer, Call, ChannelError
 from generation.egress import loop
-from generation.execution import choosing, results
+from generation.execution import choosing, hedging, results
 from generation.execution.calls import Road, attempt_for, call_for
 from generation.execution.choosing import Sending, Taken
 from generation.execution.dispatch import due
@@ -122,14 +122,27 @@ def _wait_or_fail(lease: Lease, wait_until: datetime | None) -> None:
 
 
 def _attempt(lease: Lease, sending: Sending) -> None:
-    call, attempt = sending.call, sending.attempt
+    """One call, and a second one beside it where the request pays for that and the first is slow."""
     crash_points.reached("run.sent")
+    seconds = hedging.hedge_after(sending.attempt.output)
+    if seconds is None:
+        _make(lease, sending, hedging.Pair())
+        return
+    pair, watcher = hedging.beside(lease, sending, seconds, _make)
+    _make(lease, sending, pair)
+    # The lease is kept alive as long as one of them is out.
+    watcher.join()
+
+
+def _make(lease: Lease, sending: Sending, pair: hedging.Pair) -> None:
+    call, attempt = sending.call, sending.attempt
     answer: Answer | None = None
     try:
         answer = _call(attempt.channel, replace(call, keep_handle=_keeper(attempt)))
+        pair.end(with_image=True)
         results.answered(lease, attempt, answer, now=_now())
     except ChannelError as error:
-        results.errored(lease, attempt, error, now=_now())
+        results.errored(lease, attempt, error, now=_now(), is_last=pair.end(with_image=False))
     finally:
         if answer is not None and answer.image is not None:
             answer.image.path.unlink(missing_ok=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import uuid
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from datetime import datetime
@@ -22,10 +23,11 @@ _Key = tuple[str, str, registry.Needs]
 
 
 class Map:
-    """The channels as they are now, looked up once for all outputs that are taken together."""
+    """The channels as they are now, looked up once for all outputs that are taken together; one may be left out."""
 
-    def __init__(self, outputs: Sequence[Output], *, now: datetime) -> None:
+    def __init__(self, outputs: Sequence[Output], *, now: datetime, without: uuid.UUID | None = None) -> None:
         self._now = now
+        self._without = without
         self._channels: dict[_Key, list[Channel]] = {}
         found = [channel for output in outputs for _, channels in self._of(output) for channel in channels]
         self._rooms = Rooms(list({channel.pk: channel for channel in found}.values()), now=now)
@@ -74,7 +76,7 @@ class Map:
     def _open(self, mode: str, image_model: str, needs: registry.Needs) -> list[Channel]:
         key = (mode, image_model, needs)
         if key not in self._channels:
-            self._channels[key] = registry.candidates(*key)
+            self._channels[key] = [each for each in registry.candidates(*key) if each.pk != self._without]
         return self._channels[key]
 
     def _candidates(self, output: Output) -> list[tuple[routing.Candidate, Channel, ImageModel]]:

@@ -87,6 +87,9 @@ class Price(models.Model):
     cached_micros = models.BigIntegerField(
         default=0, db_default=0, help_text="For an image that was made before, mark-up included."
     )
+    hedge_micros = models.BigIntegerField(
+        null=True, blank=True, help_text="For a second call beside a slow one, mark-up included; empty = not offered."
+    )
     own_key_micros = models.BigIntegerField(
         default=0, db_default=0, help_text="The fee for an image made with the account's own key, mark-up included."
     )

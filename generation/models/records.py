@@ -50,6 +50,7 @@ class Attempt(models.Model):
         "ImageModel", null=True, on_delete=models.PROTECT, related_name="+", help_text="If not the one asked for."
     )
     upstream_model = models.CharField(max_length=120)
+    is_hedge = models.BooleanField(default=False, db_default=False, help_text="A second call beside a slow one.")
     handle = models.TextField(blank=True, default="", db_default="", help_text="What names its work upstream.")
     token_estimate = models.PositiveIntegerField(default=0, db_default=0)
     prompt_hash = models.CharField(max_length=64)

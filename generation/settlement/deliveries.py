@@ -120,7 +120,13 @@ def _sale(delivery: Delivery) -> _Sale:
         usage=delivery.usage,
         quote_micros=media.output.quote_micros,
     )
+    if generation.routing.get("hedge_after_seconds") is not None and _was_hedged(media):
+        price_micros = min(price_micros + (generation.price.hedge_micros or 0), media.output.quote_micros)
     return _Sale(delivery, price, price_micros)
+
+
+def _was_hedged(media: Media) -> bool:
+    return Attempt.objects.filter(output=media.output_id, is_hedge=True).exists()
 
 
 def _flat_price(media: Media) -> int:

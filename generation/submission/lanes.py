@@ -64,6 +64,8 @@ def settle(
     terms = _of_batch(asked, wanted, quote) if is_batch else _of_request(asked, wanted, quote)
     if asked.needs.owner is not None and asked.is_own(terms.price.lane):
         terms = replace(terms, quote_micros=terms.price.own_key_micros)
+    if wanted.routing.hedge_after_seconds is not None:
+        terms = replace(terms, quote_micros=terms.quote_micros + _of_hedge(terms))
     most = wanted.routing.max_price_micros
     if most is not None and terms.quote_micros > most:
         raise Refusal(
@@ -73,6 +75,14 @@ def settle(
             param="routing.max_price_usd",
         )
     return terms
+
+
+def _of_hedge(terms: Terms) -> int:
+    """What a second call beside a slow one adds; what has no price is not offered."""
+    if terms.price.hedge_micros is None or terms.lane != "standard":
+        message = "A second call beside a slow one has no price here for this model, size and lane."
+        raise invalid("routing.hedge_after_seconds", message, "price_not_set")
+    return terms.price.hedge_micros
 
 
 def _of_batch(asked: Asked, wanted: Preferences, quote: Callable[[Price], int]) -> Terms:

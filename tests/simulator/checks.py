@@ -188,7 +188,9 @@ def _fair_prices(charge: Charge) -> set[int]:
     size = decoding.size_class(media.width, media.height)
     prices = [generation.price]
     if SIZES.index(size) < SIZES.index(generation.image_size):
-        book = Price.objects.filter(image_model_id=generation.image_model_id, image_size=size).order_by("-valid_from")
+        book = Price.objects.filter(
+            image_model_id=generation.image_model_id, image_size=size, lane="standard"
+        ).order_by("-valid_from")
         known_before = generation.created_at - timedelta(seconds=settings.NBP_CATALOGUE_SECONDS)
         rows = list(book.filter(valid_from__lte=generation.created_at))
         older = [row for row in rows if row.valid_from <= known_before]

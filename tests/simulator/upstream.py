@@ -100,6 +100,9 @@ class Handle:
 class SimulatedAdapter:
     """Hands the call over; nothing leaves the process."""
 
+    abilities = frozenset({"grounding", "thinking", "history", "seed"})
+    lanes = frozenset({"standard", "flex", "batch"})
+
     def __init__(self, kind: str) -> None:
         self.kind = kind
         self.needs_secret = kind != "sandbox"

@@ -13,6 +13,7 @@ from generation.preferences import LANES, PURPOSES, SORTS, Cache, Preferences, R
 
 _LONGEST_DEADLINE_SECONDS = 48 * 60 * 60
 _WIDEST_PX = 16_384
+_LONGEST_HEDGE_SECONDS = 300
 _LONGEST_CACHE_SECONDS = 365 * 24 * 60 * 60
 
 
@@ -40,6 +41,13 @@ class RoutingSchema(StrictSerializer):
     sort = serializers.ChoiceField(choices=SORTS, required=False, help_text="What decides among all others.")
     max_price_usd = UsdField(required=False, help_text="Refuse the request if an image may cost more.")
     fallback_models = _names("Models that may make the image where the one asked for cannot, in order.")
+    hedge_after_seconds = serializers.FloatField(
+        required=False,
+        min_value=0,
+        max_value=_LONGEST_HEDGE_SECONDS,
+        help_text="Call a second channel if the first has not answered after so long (0: at once). The first image "
+        "counts; the price of the second call is added if it was made.",
+    )
     on_failure = serializers.ChoiceField(
         choices=["placeholder"],
         required=False,
@@ -129,4 +137,5 @@ def _routing(data: Mapping[str, Any]) -> Routing:
         max_price_micros=None if most is None else int(most * 1_000_000),
         fallback_models=tuple(data.get("fallback_models", ())),
         on_failure=data.get("on_failure", ""),
+        hedge_after_seconds=data.get("hedge_after_seconds"),
     )
