@@ -23,8 +23,8 @@ from generation.models import Charge, Cost, Price
 _BREAK = mark_safe("<br>")  # nosec B308 # a constant, nobody's text
 
 
-def _usd_field(label: str, help_text: str = "", *, initial: int | None = 0) -> UsdField:
-    return UsdField(label=label, help_text=help_text, initial=initial, is_zero_allowed=True)
+def _usd_field(label: str, help_text: str = "", *, initial: int | None = 0, is_required: bool = True) -> UsdField:
+    return UsdField(label=label, help_text=help_text, initial=initial, is_zero_allowed=True, required=is_required)
 
 
 def _moment_field() -> forms.SplitDateTimeField:
@@ -42,6 +42,12 @@ class PriceForm(forms.ModelForm):  # type: ignore[type-arg]
         "Input (USD per million tokens)", "Above the allowance; 0 = free.", initial=None
     )
 
+    hedge_micros = _usd_field(
+        "Second call (USD)", "Beside a slow one; empty = not offered.", initial=None, is_required=False
+    )
+    cached_micros = _usd_field("Made before (USD)", "For an image from the cache; 0 = free.", initial=0)
+    own_key_micros = _usd_field("Own key (USD)", "The fee for an image made with the account's own key.", initial=0)
+
     class Meta:
         model = Price
         fields = (
@@ -55,6 +61,9 @@ class PriceForm(forms.ModelForm):  # type: ignore[type-arg]
             "input_micros_per_million_tokens",
             "input_allowance_tokens",
             "markup_basis_points",
+            "hedge_micros",
+            "cached_micros",
+            "own_key_micros",
         )
         help_texts = {"markup_basis_points": "1000 = 10 % on top of all of the above."}
 

@@ -16,6 +16,7 @@ from accounts.admin.fields import boxes
 from accounts.ledger.admin.columns import RowAdmin
 from generation.channels import health, probing, registry, seed
 from generation.channels.models import Channel
+from generation.contract import SIZES
 from generation.models import Attempt, ImageModel
 
 _WINDOW = timedelta(hours=24)
@@ -48,25 +49,74 @@ class ChannelForm(forms.ModelForm):  # type: ignore[type-arg]
 
     class Meta:
         model = Channel
-        fields = ("name", "kind", "mode", "priority", "is_enabled", "base_url", "upstream_models", "only_models")
+        fields = (
+            "name",
+            "kind",
+            "mode",
+            "priority",
+            "weight",
+            "is_enabled",
+            "base_url",
+            "options",
+            "upstream_models",
+            "only_models",
+            "call_micros",
+            "requests_per_minute",
+            "tokens_per_minute",
+            "concurrency",
+            "queued_tokens",
+        )
+
+    def clean_call_micros(self) -> dict[str, Any]:
+        found = self.cleaned_data["call_micros"] or {}
+        if not isinstance(found, dict) or not all(_is_price(each) for each in found.values()):
+            raise forms.ValidationError('Write {"image model": micros} or {"image model": {"4K": micros}}.')
+        _check_models(found)
+        return found
 
     def clean_upstream_models(self) -> dict[str, str]:
         found = self.cleaned_data["upstream_models"] or {}
-        known = {name for name, _ in _model_names()}
         if not isinstance(found, dict) or not all(
             isinstance(each, str) and 0 < len(each) <= 120 for each in found.values()
         ):
             raise forms.ValidationError('Write {"image model": "what this road calls it"}.')
-        unknown = sorted(set(found) - known)
-        if unknown:
-            raise forms.ValidationError(f"The catalogue has no {', '.join(unknown)}.")
+        _check_models(found)
         return found
 
     def clean(self) -> dict[str, Any]:
         data: dict[str, Any] = super().clean() or {}
-        if data.get("kind") == "sandbox" and data.get("mode") == "live":
+        # A road keeps its kind and mode, so that a form for one that is there has neither.
+        kind, mode = data.get("kind", self.instance.kind), data.get("mode", self.instance.mode)
+        if kind == "sandbox" and mode == "live":
             raise forms.ValidationError("The sandbox draws play pictures; it serves test mode only.")
+        _check_options(kind, data.get("options") or {})
         return data
+
+
+def _is_price(value: Any) -> bool:
+    if isinstance(value, dict):
+        return bool(value) and all(size in SIZES and type(each) is int and each >= 0 for size, each in value.items())
+    return type(value) is int and value >= 0
+
+
+def _check_models(found: dict[str, Any]) -> None:
+    unknown = sorted(set(found) - {name for name, _ in _model_names()})
+    if unknown:
+        raise forms.ValidationError(f"The catalogue has no {', '.join(unknown)}.")
+
+
+def _check_options(kind: str, options: Any) -> None:
+    known = registry.ADAPTERS[kind].options if kind in registry.ADAPTERS else {}
+    if not isinstance(options, dict) or not all(isinstance(each, str) for each in options.values()):
+        raise forms.ValidationError({"options": 'Write {"setting": "value"}.'})
+    for name, value in options.items():
+        if name not in known:
+            settings = ", ".join(known) or "no settings"
+            raise forms.ValidationError(
+                {"options": f"A channel of the kind {kind} has {settings}, and no {name[:40]!r}."}
+            )
+        if known[name].choices and value not in known[name].choices:
+            raise forms.ValidationError({"options": f"{name} is one of {', '.join(known[name].choices)}."})
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,9 +206,10 @@ class ChannelAdmin(RowAdmin):
     ordering = ("mode", "priority", "name")
     actions = ("clear_fault", "test")
     fieldsets: ClassVar[Any] = (
-        (None, {"fields": ("name", "kind", "mode", "priority", "is_enabled")}),
-        ("Where and as whom", {"fields": ("base_url", _credentials, "secret")}),
-        ("Models", {"fields": ("only_models", "upstream_models")}),
+        (None, {"fields": ("name", "kind", "mode", "priority", "weight", "is_enabled")}),
+        ("Where and as whom", {"fields": ("base_url", _credentials, "secret", "options")}),
+        ("Models", {"fields": ("only_models", "upstream_models", "call_micros")}),
+        ("Limits", {"fields": ("requests_per_minute", "tokens_per_minute", "concurrency", "queued_tokens")}),
         (
             "How it is doing",
             {
@@ -190,12 +241,12 @@ class ChannelAdmin(RowAdmin):
         return super().get_queryset(request).filter(account=None).exclude(kind__in=seed.HOUSE)
 
     def get_fieldsets(self, request: HttpRequest, obj: Channel | None = None) -> Any:
-        first, where, models, health_ = self.fieldsets
+        first, where, models, limits, health_ = self.fieldsets
         if obj is None:
-            return (first, (where[0], {"fields": ("base_url", "secret")}), models)
+            return (first, (where[0], {"fields": ("base_url", "secret", "options")}), models, limits)
         if obj.is_from_environment or not self.has_change_permission(request, obj):
-            where = (where[0], {"fields": ("base_url", _credentials)})
-        return (first, where, models, health_)
+            where = (where[0], {"fields": ("base_url", _credentials, "options")})
+        return (first, where, models, limits, health_)
 
     def get_readonly_fields(self, request: HttpRequest, obj: Channel | None = None) -> Any:
         # A road keeps its kind and mode: its past calls, costs and thought signatures belong to them.

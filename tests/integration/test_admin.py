@@ -42,12 +42,12 @@ from generation.channels.fakes.gemini import FakeGemini
 from generation.channels.models import Channel
 from generation.contract import GenerationRequest, Refusal
 from generation.egress import loop
-from generation.models import Attempt, Charge, Cost, Generation, ImageModel, ModelAlias, Output, Price
+from generation.models import Attempt, Charge, Cost, Generation, ImageModel, Job, ModelAlias, Output, Price
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
 READ_ONLY = (
-    *(Wallet, Entry, Hold, Lot, LotUse, BudgetPeriod, SpendingPeriod, Generation, Charge),
+    *(Wallet, Entry, Hold, Lot, LotUse, BudgetPeriod, SpendingPeriod, Generation, Charge, Job),
     *(Payment, Refund, Dispute, Customer, StripeEvent, Drift, ReconciliationRun, AutoRecharge),
     *(Redemption, SignupCredit, Notice),
 )
@@ -138,6 +138,7 @@ def world(desk: Desk, operator: User, queue: Any) -> World:
     queue.run_to_the_end()
     Invitation.objects.create(code="abc", email="guest@example.com", created_by=operator)
     _buy(desk.alice, now)
+    Job.objects.create(channel=desk.channel, image_model_id="gemini-3-pro-image", created_at=now, look_at=now)
     find = Generation.objects.get
     return World(desk.client, desk.alice, desk.channel, find(pk=good.generation_id), find(pk=refused.generation_id))
 
@@ -630,7 +631,7 @@ def test_charges_are_summed_for_the_filter(world: World, bob: Any) -> None:
 
 
 def _channel_form(**more: Any) -> dict[str, Any]:
-    return {"name": "Other road", "priority": "5", "is_enabled": "on", "base_url": "", "upstream_models": "{}"} | more
+    return {"name": "Other road", "priority": "5", "weight": "1", "is_enabled": "on", "base_url": "", "upstream_models": "{}"} | more
 
 
 def test_a_secret_goes_in_and_never_comes_out(desk: Desk) -> None:
@@ -735,6 +736,8 @@ def _price_form(**more: Any) -> dict[str, Any]:
         "input_micros_per_million_tokens": "2",
         "input_allowance_tokens": "2000",
         "markup_basis_points": "1000",
+        "cached_micros": "0",
+        "own_key_micros": "0",
     } | more
 
 
@@ -815,3 +818,38 @@ def test_the_first_page_says_what_about_payments_waits_for_a_person(world: World
         "Events that were given up": "1",
     }
     assert "Compared with Stripe" in page
+
+
+@pytest.mark.parametrize(
+    ("fields", "words"),
+    [
+        ({"options": '{"size": "suffix"}'}, ""),
+        ({"options": '{"size": "colour"}'}, "size is one of image_config"),
+        ({"options": '{"colour": "red"}'}, "and no &#x27;colour&#x27;"),
+        ({"options": '{"size": 7}'}, "Write {&quot;setting&quot;"),
+        ({"call_micros": '{"gemini-3-pro-image": {"1K": 90000, "4K": 180000}}'}, ""),
+        ({"call_micros": '{"gemini-3-pro-image": 90000}'}, ""),
+        ({"call_micros": '{"no-model": 90000}'}, "The catalogue has no no-model"),
+        ({"call_micros": '{"gemini-3-pro-image": {"8K": 1}}'}, "Write {&quot;image model&quot;"),
+        ({"call_micros": '{"gemini-3-pro-image": -1}'}, "Write {&quot;image model&quot;"),
+    ],
+)
+def test_what_only_an_adapter_knows_is_checked_by_it(desk: Desk, fields: dict[str, str], words: str) -> None:
+    form = {
+        "name": "reseller",
+        "kind": "openai_chat",
+        "mode": "live",
+        "priority": "5",
+        "weight": "3",
+        "is_enabled": "on",
+        "base_url": "https://api.example.com/v1",
+        "secret": "sk-x",
+        "options": "{}",
+        "upstream_models": "{}",
+        "call_micros": "{}",
+        "requests_per_minute": "250",
+        **fields,
+    }
+    text = desk.post("channels_channel_add", expected=200 if words else 302, **form)
+    assert words in text
+    assert Channel.objects.filter(name="reseller", weight=3, requests_per_minute=250).exists() == (not words)
