@@ -103,7 +103,9 @@ def generations_equal_their_outputs() -> Iterator[str]:
 
 def attempts_are_bounded() -> Iterator[str]:
     """I13: nobody is called more often than the rules allow."""
-    per_channel = Attempt.objects.filter(status=Attempt.Status.ERROR).values("output_id", "channel_id")
+    per_channel = Attempt.objects.filter(status=Attempt.Status.ERROR).values(
+        "output_id", "channel_id", "image_model_id"
+    )
     for row in per_channel.annotate(count=Count("id")).filter(count__gt=MAX_ERRORS_PER_CHANNEL):
         yield f"output {row['output_id']} had {row['count']} errors on channel {row['channel_id']}"
     unknown = Attempt.objects.filter(status=Attempt.Status.UNKNOWN, error_kind="unknown").values("output_id")

@@ -102,7 +102,7 @@ class Queue:
             self.run()
             if not Output.objects.filter(state__in=LIVE_STATES).exists():
                 return
-            Channel.objects.update(cool_until=None)
+            Channel.objects.update(cool_until=None, model_health={})
             Output.objects.filter(state="queued").update(nudged_at=None, next_run_at=Now())
             tasks.sweep()
         raise AssertionError("outputs are still unfinished")

@@ -55,6 +55,7 @@ class Channel(models.Model):
 
     disabled_reason = models.CharField(max_length=500, blank=True, default="", editable=False)
     cool_until = models.DateTimeField(null=True, blank=True, editable=False)
+    model_health = models.JSONField(default=dict, db_default=Value({}, models.JSONField()), editable=False)
     failures_in_a_row = models.PositiveIntegerField(default=0, editable=False)
     last_error = models.CharField(max_length=500, blank=True, default="", editable=False)
     last_error_at = models.DateTimeField(null=True, blank=True, editable=False)

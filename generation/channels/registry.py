@@ -19,6 +19,7 @@ from generation.channels.adapter import Adapter, BatchAdapter, Credentials
 from generation.channels.adapters.ai_gateway.adapter import AiGatewayAdapter
 from generation.channels.adapters.bfl.adapter import BflAdapter
 from generation.channels.adapters.google.adapter import GeminiAdapter
+from generation.channels.adapters.google.vertex import VertexAdapter
 from generation.channels.adapters.house import CacheAdapter, PlaceholderAdapter
 from generation.channels.adapters.openai_chat.adapter import OpenAIChatAdapter
 from generation.channels.adapters.openai_images.adapter import OpenAIImagesAdapter
@@ -36,6 +37,7 @@ ADAPTERS: dict[str, Adapter] = {
     "openai_chat": OpenAIChatAdapter(),
     "openai_images": OpenAIImagesAdapter(),
     "sandbox": SandboxAdapter(),
+    "vertex": VertexAdapter(),
     CACHE: CacheAdapter(),
     PLACEHOLDER: PlaceholderAdapter(),
 }

@@ -96,7 +96,7 @@ def _earlier_attempts(output_ids: Sequence[uuid.UUID]) -> Mapping[uuid.UUID, lis
     found: dict[uuid.UUID, list[Tried]] = defaultdict(list)
     if output_ids:
         rows = Attempt.objects.filter(output__in=output_ids).order_by("output_id", "number")
-        columns = ("output_id", "channel_id", "status", "handle", "error_kind")
-        for output_id, channel_id, status, handle, error_kind in rows.values_list(*columns):
-            found[output_id].append(Tried(channel_id, status, handle, error_kind))
+        columns = ("output_id", "channel_id", "status", "handle", "error_kind", "image_model_id")
+        for output_id, channel_id, status, handle, error_kind, image_model in rows.values_list(*columns):
+            found[output_id].append(Tried(channel_id, status, handle, error_kind, image_model))
     return found

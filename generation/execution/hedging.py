@@ -89,7 +89,8 @@ def _another(first: Attempt) -> Road | None:
     now = datetime.now(UTC)
     output = Output.objects.select_related("generation__price", "generation__image_model").get(pk=first.output_id)
     rows = Attempt.objects.filter(output=output).order_by("number")
-    tried = [Tried(*each) for each in rows.values_list("channel_id", "status", "handle", "error_kind")]
+    columns = ("channel_id", "status", "handle", "error_kind", "image_model_id")
+    tried = [Tried(*each) for each in rows.values_list(*columns)]
     if sum(each.error_kind == "unknown" for each in tried) + 2 > routing.MAX_UNKNOWNS:
         # If both went unanswered, it would be more often than an output is worth.
         return None

@@ -21,6 +21,7 @@ class Tried:
     status: str
     handle: str = ""
     error_kind: str = ""
+    image_model: str | None = None
 
 
 def is_hit(output: Output, tried: Sequence[Tried]) -> bool:

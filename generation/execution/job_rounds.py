@@ -62,7 +62,7 @@ def _step(job: Job, now: datetime) -> None:
     try:
         steps[job.state](job, now)
     except ChannelError as error:
-        health.note_error(str(job.channel_id), error, now=now)
+        health.note_error(str(job.channel_id), job.image_model_id, error, now=now)
         _later(job, now, error)
 
 
@@ -119,7 +119,7 @@ def _not_created(job: Job, error: ChannelError, now: datetime) -> None:
         return
     Job.objects.filter(pk=job.pk).update(state=State.CLOSED)
     if error.kind in ("unauthorized", "rejected"):
-        health.note_error(str(job.channel_id), error, now=now)
+        health.note_error(str(job.channel_id), job.image_model_id, error, now=now)
         job_results.give_back(job, error, now=now)
         return
     raise error
@@ -128,7 +128,7 @@ def _not_created(job: Job, error: ChannelError, now: datetime) -> None:
 def _runs(job: Job, name: str, now: datetime) -> None:
     poll = timedelta(seconds=settings.NBP_JOB_POLL_SECONDS)
     Job.objects.filter(pk=job.pk).update(state=State.RUNNING, upstream_name=name[:200], look_at=now + poll, message="")
-    health.note_success(job.channel, started_at=job.sent_at or now, now=now)
+    health.note_success(job.channel, job.image_model_id, started_at=job.sent_at or now, now=now)
 
 
 def _find(job: Job, now: datetime) -> None:

@@ -89,12 +89,14 @@ def _keep_image(lease: Lease, attempt: Attempt, answer: Answer, known: dict[str,
 def _note_success(attempt: Attempt, now: datetime) -> None:
     """The image is safe; a channel's record that cannot be written must not undo that."""
     with contextlib.suppress(DatabaseError):
-        health.note_success(attempt.channel, started_at=attempt.started_at, now=now)
+        image_model = attempt.image_model_id or attempt.output.generation.image_model_id
+        health.note_success(attempt.channel, image_model, started_at=attempt.started_at, now=now)
 
 
 def errored(lease: Lease, attempt: Attempt, error: ChannelError, *, now: datetime, is_last: bool = True) -> None:
     """No image came. An answered error is free and tried again; no answer is perhaps billed, and the house pays."""
-    health.note_error(str(attempt.channel_id), error, now=now)
+    image_model = attempt.image_model_id or attempt.output.generation.image_model_id
+    health.note_error(str(attempt.channel_id), image_model, error, now=now)
     end_attempt(lease, attempt, error, now=now, is_last=is_last)
 
 

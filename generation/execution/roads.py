@@ -6,10 +6,11 @@ import random
 import uuid
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime
 
 from generation import catalog, pricing
-from generation.channels import registry, routing
+from generation.channels import health, registry, routing
 from generation.channels.limits import Rooms
 from generation.channels.models import Channel
 from generation.channels.standing import Standing, standings
@@ -20,6 +21,11 @@ from generation.execution.house_roads import Tried
 from generation.models import Attempt, Generation, ImageModel, Output
 
 _Key = tuple[str, str, registry.Needs]
+_Option = tuple[routing.Candidate, Channel, ImageModel]
+
+
+def _key(channel_id: uuid.UUID, image_model: str) -> str:
+    return f"{channel_id} {image_model}"
 
 
 class Map:
@@ -41,9 +47,7 @@ class Map:
         if followed is not None:
             return Road(followed[0], None, number, handle=followed[1])
         options = [] if _went_unanswered(tried) else list(self._candidates(output))
-        choice = routing.choose(
-            [option[0] for option in options], self._errors(options, tried), now=self._now, chance=random.random()
-        )
+        choice = self._choose(options, self._errors(output, options, tried))
         taken = next((option for option in options if option[0] is choice.candidate), None)
         if taken is None:
             wait = Road(None, choice.wait_until, number)
@@ -79,7 +83,7 @@ class Map:
             self._channels[key] = [each for each in registry.candidates(*key) if each.pk != self._without]
         return self._channels[key]
 
-    def _candidates(self, output: Output) -> list[tuple[routing.Candidate, Channel, ImageModel]]:
+    def _candidates(self, output: Output) -> list[_Option]:
         generation = output.generation
         only = generation.routing.get("only")
         return [
@@ -93,9 +97,9 @@ class Map:
         self, generation: Generation, channel: Channel, image_model: ImageModel, rank: int
     ) -> routing.Candidate:
         full_until = self._rooms.full_until(channel, token_estimate(generation), now=self._now)
-        waits = [each for each in (channel.cool_until, full_until) if each is not None]
+        waits = [each for each in (health.cool_until(channel, image_model.pk), full_until) if each is not None]
         return routing.Candidate(
-            str(channel.pk),
+            _key(channel.pk, image_model.pk),
             channel.priority,
             max(waits, default=None),
             weight=channel.weight,
@@ -114,14 +118,30 @@ class Map:
         standing = standings(channel.mode).get(str(channel.pk), Standing()) if sort else Standing()
         return {"latency": standing.latency_ms, "success": 1 - standing.success}.get(sort or "", 0.0)
 
+    def _choose(self, options: Sequence[_Option], errors: Mapping[str, int]) -> routing.Choice:
+        """A road that failed again and again is taken by one call alone, until that one tells how it went."""
+        candidates = [option[0] for option in options]
+        while True:
+            choice = routing.choose(candidates, errors, now=self._now, chance=random.random())
+            taken = next((option for option in options if option[0] is choice.candidate), None)
+            if taken is None or not health.is_half_open(taken[1], taken[2].pk):
+                return choice
+            if health.take_probe(taken[1], taken[2].pk, now=self._now):
+                return choice
+            until = health.cool_until(taken[1], taken[2].pk)
+            place = candidates.index(taken[0])
+            candidates[place] = replace(taken[0], cool_until=until)
+            options = [*options[:place], (candidates[place], *taken[1:]), *options[place + 1 :]]
+
     @staticmethod
-    def _errors(
-        options: Sequence[tuple[routing.Candidate, Channel, ImageModel]], tried: Sequence[Tried]
-    ) -> Mapping[str, int]:
-        """Answered errors by channel; every attempt counts for every channel once there were too many in all."""
+    def _errors(output: Output, options: Sequence[_Option], tried: Sequence[Tried]) -> Mapping[str, int]:
+        """Answered errors by channel and model; all attempts count for all, once there were too many of them."""
         if len(tried) >= routing.MAX_ATTEMPTS:
             return {candidate.id: routing.MAX_ATTEMPTS for candidate, _, _ in options}
-        return Counter(str(each.channel_id) for each in tried if each.status == Attempt.Status.ERROR)
+        asked = output.generation.image_model_id
+        return Counter(
+            _key(each.channel_id, each.image_model or asked) for each in tried if each.status == Attempt.Status.ERROR
+        )
 
 
 def _went_unanswered(tried: Sequence[Tried]) -> bool:
@@ -154,10 +174,13 @@ def expected_cost(generation: Generation, channel: Channel, image_model: ImageMo
 def another_is_ready(attempt: Attempt, *, now: datetime) -> bool:
     """Whether an output need not wait for the channel that just asked to be left alone."""
     output = attempt.output
+    failed = attempt.image_model_id or output.generation.image_model_id
     only = output.generation.routing.get("only")
     for image_model in models_of(output.generation, at=now):
         for channel in registry.candidates(output.mode, image_model.pk, needs_of(output.generation, at=now)):
-            is_cool = channel.cool_until is not None and channel.cool_until > now
-            if channel.pk != attempt.channel_id and not is_cool and (not only or channel.name in only):
+            until = health.cool_until(channel, image_model.pk)
+            is_the_same = channel.pk == attempt.channel_id and image_model.pk == failed
+            is_ready = until is None or until <= now
+            if not is_the_same and is_ready and (not only or channel.name in only):
                 return True
     return False

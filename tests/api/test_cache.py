@@ -141,7 +141,7 @@ def test_where_no_channel_can_make_it_an_older_one_stands_in(api: Any, alice: An
         stale = _make(api, alice, queue, cache={"stale_if_error_seconds": 86_400})
         assert (stale["status"], stale["outputs"][0]["origin"]) == ("succeeded", "cache"), name
         assert (stale["quote_micros"], stale["price_micros"]) == (PRICE, 0)
-        Channel.objects.update(cool_until=None)
+        Channel.objects.update(cool_until=None, model_health={})
         _older(7200)
     fake.fault_for = lambda _request: Fault("503")
     assert _make(api, alice, queue, cache={"stale_if_error_seconds": 7000})["status"] == "failed"
@@ -158,7 +158,7 @@ def test_a_placeholder_is_better_than_nothing_for_who_asks_for_it(
     assert (output["width"], output["text"]) == (1024, "A placeholder: no model made this.")
     assert output["attempts"][-1]["channel"] == "placeholder"
     fake.fault_for = None
-    Channel.objects.update(cool_until=None)
+    Channel.objects.update(cool_until=None, model_health={})
     made = _make(api, alice, queue, **asked)
     fake.fault_for = lambda _request: Fault("close")
     again = _make(api, alice, queue, **asked)

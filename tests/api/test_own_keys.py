@@ -159,7 +159,7 @@ def test_the_key_is_in_no_table_page_answer_or_log(
     told = [str(_make(api, alice, queue))]
     for name in ("401", "503", "400", "close", "html"):
         provider.fault_for = lambda _request, name=name: Fault(name)  # type: ignore[misc]
-        Channel.objects.filter(account=alice.account).update(disabled_reason="", cool_until=None)
+        Channel.objects.filter(account=alice.account).update(disabled_reason="", cool_until=None, model_health={})
         told.append(str(_make(api, alice, queue)))
     told.append(_page(alice).get("/own-keys/").content.decode())
     assert len(provider.requests) > 5

@@ -193,6 +193,17 @@ def test_another_model_stands_in_at_its_own_price(api: Any, alice: Any, queue: A
     assert (charge.image_model_id, charge.price.image_model_id) == ("gemini-nano-banana-2.1",) * 2
 
 
+def test_one_channel_can_make_it_with_another_model(api: Any, alice: Any, queue: Any) -> None:
+    from generation.channels.fakes.faults import Fault
+
+    with FakeChat(cached=True) as fake:
+        fake.fault_for = lambda asked: Fault("503") if "3-pro" in asked.body["model"] else None
+        _road(fake.base_url, "only")
+        output = _make(api, alice, queue, fallback_models=["nano-banana-2.1"])
+        attempts = list(output.attempts.order_by("number").values_list("status", "image_model_id"))
+    assert attempts == [("error", None)] * 5 + [("ok", "gemini-nano-banana-2.1")]
+
+
 def test_a_minute_has_no_more_calls_than_the_provider_allows(api: Any, alice: Any, queue: Any) -> None:
     with FakeChat(cached=True) as fake:
         _road(fake.base_url, "narrow", priority=1, requests_per_minute=2)

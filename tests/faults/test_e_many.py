@@ -125,7 +125,7 @@ def _work_off(longest: Longest) -> None:
     with ThreadPoolExecutor(WORKERS) as workers:
         while ids := list(Output.objects.filter(state="queued").values_list("pk", flat=True)):
             list(workers.map(work, ids))
-            Channel.objects.update(cool_until=None)
+            Channel.objects.update(cool_until=None, model_health={})
 
 
 def test_e8_thousands_of_images_of_which_some_fail(

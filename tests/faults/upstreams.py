@@ -27,6 +27,9 @@ from tests.upstreams.ai_gateway import FakeAiGateway
 from tests.upstreams.bfl import NAMES_PLAYED as BFL_NAMES
 from tests.upstreams.bfl import FakeBfl
 from tests.upstreams.openai_service import CHAT_NAMES, IMAGES_NAMES, FakeChat, FakeImages
+from tests.upstreams.vertex import NAMES_PLAYED as VERTEX_NAMES
+from tests.upstreams.vertex import SECRET as VERTEX_SECRET
+from tests.upstreams.vertex import FakeVertex
 
 SECRET = "AIzaSyTheSecretOfTheLiveChannel01234567"
 # What Alice's live wallet starts with, and what a 1K image costs her.
@@ -151,6 +154,14 @@ SPEAKERS: Mapping[str, Speaker] = {
         ),
         (("no-image", "", "no image"),),
         has_links=True,
+    ),
+    "vertex": Speaker(
+        lambda: FakeVertex(cached=True),
+        VERTEX_NAMES,
+        _GEMINI_WORDS,
+        (*_SILENCES, *(("blocked-image", reason, reason) for reason in _GEMINI_SILENCES)),
+        secret=VERTEX_SECRET,
+        tells_delays=True,
     ),
 }
 

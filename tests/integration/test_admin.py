@@ -631,7 +631,14 @@ def test_charges_are_summed_for_the_filter(world: World, bob: Any) -> None:
 
 
 def _channel_form(**more: Any) -> dict[str, Any]:
-    return {"name": "Other road", "priority": "5", "weight": "1", "is_enabled": "on", "base_url": "", "upstream_models": "{}"} | more
+    return {
+        "name": "Other road",
+        "priority": "5",
+        "weight": "1",
+        "is_enabled": "on",
+        "base_url": "",
+        "upstream_models": "{}",
+    } | more
 
 
 def test_a_secret_goes_in_and_never_comes_out(desk: Desk) -> None:

@@ -240,7 +240,7 @@ def test_a_job_that_was_not_created_is_created_later(alice: Any, queue: Any, pro
     _ask(alice, 2)
     for _ in range(8):
         _go_on(queue)
-        Channel.objects.update(cool_until=None)
+        Channel.objects.update(cool_until=None, model_health={})
     provider.end()
     _go_on(queue)
     _settled(2)

@@ -117,7 +117,7 @@ class Operator:
         return Channel.objects.filter(name=self._dice.choice(CHANNELS)[0])
 
     def _clear_channel(self) -> None:
-        self._channel().update(disabled_reason="", failures_in_a_row=0, cool_until=None)
+        self._channel().update(disabled_reason="", failures_in_a_row=0, cool_until=None, model_health={})
 
     def _switch_channel(self) -> None:
         channel = self._channel()

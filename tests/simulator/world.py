@@ -83,6 +83,7 @@ def furnish() -> None:
     for name, kind, mode, priority in CHANNELS:
         channel, _ = Channel.objects.get_or_create(name=name, defaults={"kind": kind, "mode": mode})
         channel.priority = priority
+        channel.model_health = {}
         channel.cool_until = channel.last_error_at = channel.last_success_at = None
         channel.disabled_reason, channel.failures_in_a_row, channel.is_enabled = "", 0, True
         channel.set_secret("secret" if kind == "gemini" else "")

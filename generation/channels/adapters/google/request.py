@@ -1,4 +1,4 @@
-"""Builds what the Gemini adapter sends: a `Call` in google-genai's types; it never sends anything."""
+"""Builds what the Google adapters send: a `Call` in google-genai's types; it never sends anything."""
 
 from __future__ import annotations
 
@@ -24,17 +24,19 @@ def contents(call: Call) -> list[types.Content]:
     return [*turns, _user(call.prompt, call.references, previous)]
 
 
-def config(call: Call, secret: str) -> types.GenerateContentConfig:
-    """The settings of one call. The API key travels here, so that calls of several channels share one client."""
+def config(
+    call: Call, headers: dict[str, str], service_tier: types.ServiceTier | None = None
+) -> types.GenerateContentConfig:
+    """The settings of one call. Its API key travels in `headers`, so that calls of several channels share a client."""
     image_size = call.image_size if call.image_sizes_selectable else None
     return types.GenerateContentConfig(
-        http_options=types.HttpOptions(headers={"x-goog-api-key": secret}),
+        http_options=types.HttpOptions(headers=headers),
         response_modalities=["TEXT", "IMAGE"],
         image_config=types.ImageConfig(aspect_ratio=call.aspect_ratio, image_size=image_size),
         thinking_config=_thinking(call.thinking_level),
         tools=[types.Tool(google_search=types.GoogleSearch())] if call.search_grounding else None,
         seed=call.seed,
-        service_tier=types.ServiceTier.FLEX if call.lane == "flex" else None,
+        service_tier=service_tier,
         # Both would send further paid requests by themselves.
         automatic_continuation=False,
         automatic_function_calling=types.AutomaticFunctionCallingConfig(disable=True),
