@@ -15,6 +15,7 @@ from django.db.models.signals import post_delete, post_save
 from accounts.remembered import Remembered
 from generation.contract import SIZES, Refusal, invalid
 from generation.models import Cost, ImageModel, ModelAlias, Price
+from generation.preferences import LANE_SECONDS
 from generation.pricing import CostRates, SaleRates
 
 
@@ -143,7 +144,7 @@ def cost_of(channel_kind: str, image_model: ImageModel, *, at: datetime, lane: s
 
 def has_cost(channel_kind: str, image_model: str) -> bool:
     """Whether it is known what a kind of channel bills for a model: it serves no other, unless it is told to."""
-    return bool(_COSTS.get((channel_kind, image_model, "standard")))
+    return any(_COSTS.get((channel_kind, image_model, lane)) for lane in LANE_SECONDS)
 
 
 def _costs(key: tuple[str, str, str]) -> list[Cost]:

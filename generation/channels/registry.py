@@ -19,6 +19,7 @@ from generation.channels.adapter import Adapter, BatchAdapter, Credentials
 from generation.channels.adapters.ai_gateway.adapter import AiGatewayAdapter
 from generation.channels.adapters.bfl.adapter import BflAdapter
 from generation.channels.adapters.google.adapter import GeminiAdapter
+from generation.channels.adapters.google.batch import GeminiBatchAdapter
 from generation.channels.adapters.google.vertex import VertexAdapter
 from generation.channels.adapters.house import CacheAdapter, PlaceholderAdapter
 from generation.channels.adapters.openai_chat.adapter import OpenAIChatAdapter
@@ -30,10 +31,12 @@ from generation.contract import SIZES
 from generation.models import ImageModel
 from generation.pricing import CostRates
 
+_GEMINI_BATCH = GeminiBatchAdapter()
 ADAPTERS: dict[str, Adapter] = {
     "ai_gateway": AiGatewayAdapter(),
     "bfl": BflAdapter(),
     "gemini": GeminiAdapter(),
+    "gemini_batch": _GEMINI_BATCH,
     "openai_chat": OpenAIChatAdapter(),
     "openai_images": OpenAIImagesAdapter(),
     "sandbox": SandboxAdapter(),
@@ -44,7 +47,7 @@ ADAPTERS: dict[str, Adapter] = {
 
 
 # Those that take images by the job.
-BATCH_ADAPTERS: dict[str, BatchAdapter] = {}
+BATCH_ADAPTERS: dict[str, BatchAdapter] = {"gemini_batch": _GEMINI_BATCH}
 
 
 def load() -> None:

@@ -7,12 +7,16 @@ have happened, and the next one finds out.
 from __future__ import annotations
 
 import logging
+import threading
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from datetime import datetime, timedelta
 
 from django.conf import settings
+from django.db import DatabaseError, connection
 from django.db.models import Q, Sum
+from django.db.models.expressions import CombinedExpression
 from django.db.models.functions import Now
 
 from accounts import crash_points
@@ -25,9 +29,8 @@ from generation.models import Job
 
 logger = logging.getLogger(__name__)
 State = Job.State
-_LEASE = timedelta(minutes=10)
 # How long a job that may have been created is looked for before it is created anew.
-_LOST_AFTER = timedelta(minutes=2)
+_LOST_AFTER = timedelta(minutes=1)
 _LOOK_AGAIN = timedelta(seconds=5)
 _MAX_CREATES = 5
 _MOST_WAIT = timedelta(minutes=5)
@@ -44,12 +47,39 @@ def advance(job_id: uuid.UUID, *, now: datetime) -> None:
     """Take a job one step further, if nobody else does."""
     with write_transaction():
         free = Job.objects.filter(pk=job_id, look_at__lte=Now()).exclude(state=State.ENDED)
-        if not free.filter(Q(lease_until=None) | Q(lease_until__lt=Now())).update(lease_until=Now() + _LEASE):
+        if not free.filter(Q(lease_until=None) | Q(lease_until__lt=Now())).update(lease_until=_lease_end()):
             return
-    try:
+    with _held(job_id):
         _step(Job.objects.select_related("channel", "image_model").get(pk=job_id), now)
+
+
+def _lease_end() -> CombinedExpression:
+    return Now() + timedelta(seconds=settings.NBP_LEASE_SECONDS)
+
+
+@contextmanager
+def _held(job_id: uuid.UUID) -> Iterator[None]:
+    """Nobody else takes the job as long as this process lives: a step may take minutes."""
+    is_done = threading.Event()
+    keeper = threading.Thread(target=_keep, args=(job_id, is_done), name="job-lease", daemon=True)
+    keeper.start()
+    try:
+        yield
     finally:
+        is_done.set()
+        keeper.join()
         Job.objects.filter(pk=job_id).update(lease_until=None)
+
+
+def _keep(job_id: uuid.UUID, is_done: threading.Event) -> None:
+    while not is_done.wait(settings.NBP_LEASE_SECONDS / 3):
+        try:
+            Job.objects.filter(pk=job_id).update(lease_until=_lease_end())
+        except DatabaseError as error:
+            # Somebody else may take the job meanwhile, which costs a request and never a second charge.
+            logger.warning("the lease of a job could not be extended: %s", error)
+        finally:
+            connection.close()
 
 
 def _step(job: Job, now: datetime) -> None:

@@ -24,10 +24,10 @@ _FETCH_SECONDS = 60.0
 async def from_base64(text: str, mime_type: str, call: Call, record: Exchange) -> SpooledImage:
     """The picture in a string of the answer, which may have been lifted. Raises ValueError for what is no base64."""
     decoder = Base64Text()
-    return await from_bytes(decoder.feed(text.encode()) + decoder.finish(), mime_type, call, record)
+    return await from_bytes(decoder.feed(text.encode()) + decoder.finish(), mime_type, call.spool, record)
 
 
-async def from_bytes(data: bytes, mime_type: str, call: Call, record: Exchange) -> SpooledImage:
+async def from_bytes(data: bytes, mime_type: str, spool: Path, record: Exchange) -> SpooledImage:
     """The same where an SDK decoded the string: `data` is the picture, or stands for its file.
 
     Nothing is awaited once a lifted file is kept: whoever cancels later finds it with the answer.
@@ -35,7 +35,7 @@ async def from_bytes(data: bytes, mime_type: str, call: Call, record: Exchange) 
     lifted = record.keep(data)
     if lifted is not None:
         return SpooledImage(lifted.path, mime_type, lifted.byte_count, lifted.sha256)
-    return await _spooled(data, mime_type, call.spool)
+    return await _spooled(data, mime_type, spool)
 
 
 async def from_url(url: str, call: Call, record: Exchange, base_url: str) -> SpooledImage:

@@ -46,7 +46,7 @@ async def generate_content(
     reading = answer.read(response, record)
     if reading.data is None:
         return reading.answer
-    return replace(reading.answer, image=await pictures.from_bytes(reading.data, reading.mime_type, call, record))
+    return replace(reading.answer, image=await pictures.from_bytes(reading.data, reading.mime_type, call.spool, record))
 
 
 async def _contents(call: Call) -> list[types.Content]:

@@ -11,6 +11,7 @@ from typing import Any
 from google.genai import errors
 
 from generation.channels.adapters.failures import REQUEST_STATUSES, Told
+from generation.channels.adapters.http_json import Refused
 from generation.contract import ErrorKind
 
 BILLING = "the Google project of this key has no billing enabled, or its region is not served: see AI Studio, Projects"
@@ -31,7 +32,8 @@ def tell(error: Exception) -> Told:
 
 def _kind(error: Exception, body: Mapping[str, Any]) -> ErrorKind | None:
     """A wrong key and a missing payment or region come as 400, too; not every proxy passes the details on."""
-    if getattr(error, "code", None) not in REQUEST_STATUSES:
+    code = error.status if isinstance(error, Refused) else getattr(error, "code", None)
+    if code not in REQUEST_STATUSES:
         return None
     is_ours = body.get("status") == "FAILED_PRECONDITION" or str(body.get("message", "")).startswith("API key")
     has_invalid_key = any(detail.get("reason") == "API_KEY_INVALID" for detail in _details(body))
@@ -39,8 +41,8 @@ def _kind(error: Exception, body: Mapping[str, Any]) -> ErrorKind | None:
 
 
 def _body(error: Exception) -> Mapping[str, Any]:
-    """The `error` object of the answer, or what google-genai made of a page that is no JSON."""
-    body = error.details if isinstance(error, errors.APIError) else None
+    """The `error` object of the answer, as google-genai or our own reading has it."""
+    body = error.details if isinstance(error, errors.APIError) else getattr(error, "body", None)
     inner = body.get("error") if isinstance(body, dict) else None
     if isinstance(inner, dict):
         return inner

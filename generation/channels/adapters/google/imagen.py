@@ -42,7 +42,7 @@ async def generate(client: genai.Client, call: Call, headers: dict[str, str], re
     if image is None:
         return reading
     mime_type = image.mime_type or "application/octet-stream"
-    return replace(reading, image=await pictures.from_bytes(image.image_bytes or b"", mime_type, call, record))
+    return replace(reading, image=await pictures.from_bytes(image.image_bytes or b"", mime_type, call.spool, record))
 
 
 def _config(call: Call, headers: dict[str, str]) -> types.GenerateImagesConfig:
