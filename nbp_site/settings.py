@@ -225,11 +225,13 @@ SPECTACULAR_SETTINGS = {
     "SWAGGER_UI_FAVICON_HREF": "SIDECAR",
     "COMPONENT_SPLIT_REQUEST": True,
     "ENUM_NAME_OVERRIDES": {
+        "LaneWish": ["standard", "flex", "batch", "auto"],
+        "Lane": ["standard", "flex", "batch"],
         "GenerationStatus": ["queued", "running", "succeeded", "failed", "canceled"],
         "AttemptStatus": ["sent", "ok", "error", "unknown"],
         "WalletStatus": ["active", "frozen", "closed"],
         "Mode": ["live", "test"],
-        "ImageSize": ["1K", "2K", "4K"],
+        "ImageSizeWish": ["1K", "2K", "4K", "auto"],
     },
 }
 

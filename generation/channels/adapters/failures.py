@@ -50,9 +50,7 @@ def translate(error: Exception, exchange: Exchange, secret: str, deadline_second
     return ChannelError(kind, message, status=exchange.status, upstream_request_id=request_id)
 
 
-def answered(
-    status: int, told: Told, headers: Mapping[str, str], secret: str = "", request_id: str = ""
-) -> ChannelError:
+def answered(status: int, told: Told, headers: Mapping[str, str], secret: str, request_id: str = "") -> ChannelError:
     """What an error means that the upstream itself answered with."""
     message = told.message or headers.get("content-type", "no message")
     return ChannelError(

@@ -93,5 +93,6 @@ ERROR_CODES = (
     ErrorCode("upstream_rejected", "output", "The provider calls the request itself wrong; simplify it."),
     ErrorCode("upstream_unavailable", "output", "Every channel was busy or down for all tries; try again later."),
     ErrorCode("upstream_no_answer", "output", "The provider broke off several times; try again later."),
+    ErrorCode("deadline_exceeded", "output", "Its lane did not bring it in time: ask for standard, or with run_on."),
     ErrorCode("canceled", "output", "You canceled it before it was sent."),
 )

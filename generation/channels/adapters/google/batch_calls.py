@@ -152,16 +152,16 @@ async def _send_piece(address: str, piece: bytes, sent: Mapping[str, str], _: Ex
 async def find(display_name: str, credentials: Credentials) -> Sequence[str]:
     """The names of the jobs with this display name, the oldest first."""
     found: list[tuple[str, str]] = []
-    token = ""
+    next_page = ""
     for _ in range(_PAGES):
-        url = f"{origin(credentials)}/{VERSION}/batches?pageSize=100" + (f"&pageToken={token}" if token else "")
+        url = f"{origin(credentials)}/{VERSION}/batches?pageSize=100" + (f"&pageToken={next_page}" if next_page else "")
         page = await asked(credentials, partial(_get, url, credentials))
         for each in items(page.get("operations")) + items(page.get("batches")):
             told = mapping(mapping(each).get("metadata"))
             if told.get("displayName") == display_name:
                 found.append((text(told.get("createTime")), text(mapping(each).get("name"))))
-        token = text(page.get("nextPageToken"))
-        if not token:
+        next_page = text(page.get("nextPageToken"))
+        if not next_page:
             break
     return [name for _, name in sorted(found)]
 

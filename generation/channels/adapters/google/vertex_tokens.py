@@ -145,7 +145,7 @@ class ServiceAccount:
         message = self.redacted(f"no access token: {words or 'no reason given'}")
         if record.status is None or record.status < 300:
             return ChannelError("unreachable", message)
-        return answered(record.status, Told(message, kind=_kind_of(record.status)), record.headers)
+        return answered(record.status, Told(message, kind=_kind_of(record.status)), record.headers, "")
 
 
 def _words(body: Any) -> str:
