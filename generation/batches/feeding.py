@@ -26,7 +26,7 @@ from generation.batches import canonical
 from generation.batches.creation import storage_name
 from generation.contract import Refusal
 from generation.execution import running_cap
-from generation.models import LIVE_STATES, Batch, BatchItem, IdempotencyKey, Output
+from generation.models import IN_JOB, LIVE_STATES, Batch, BatchItem, IdempotencyKey, Output
 
 logger = logging.getLogger(__name__)
 # No client can send a key with this in it: headers are of printable ASCII.
@@ -160,6 +160,7 @@ def _claim(batch: Batch) -> BatchItem | None:
 def _has_room(batch: Batch, n: int) -> bool:
     """Half the places in which an account's outputs run are for batches: the other half is for those who wait."""
     live = Output.objects.filter(account=batch.account_id, mode=batch.mode, lane="batch", state__in=LIVE_STATES)
+    live = live.exclude(IN_JOB)
     claimed = BatchItem.objects.filter(
         batch__account=batch.account_id, batch__mode=batch.mode, batch__ended_at=None, state=State.PENDING
     ).filter(try_at__gt=Now())

@@ -18,7 +18,7 @@ from accounts.compiled import CompiledSelect
 from accounts.group_commit import GroupCommit
 from accounts.models import Account
 from accounts.transactions import repeatable, write_transaction
-from generation.models import Output, State
+from generation.models import IN_JOB, Output, State
 
 # A nudge that did not lead to a claim within this time is taken for lost.
 NUDGE_PATIENCE = timedelta(seconds=10)
@@ -73,8 +73,8 @@ _waiting = CompiledSelect(
 
 
 def _busy(mode: str) -> QuerySet[Output]:
-    """Outputs of a mode that run, or were nudged and will."""
-    return Output.objects.filter(
+    """Outputs of a mode that run, or were nudged and will. What waits in a job upstream takes no place here."""
+    return Output.objects.exclude(IN_JOB).filter(
         Q(state__in=(State.LEASED, State.SENT))
         | Q(state=State.QUEUED, nudged_at__gte=Now() - NUDGE_PATIENCE, next_run_at__lte=Now()),
         mode=mode,

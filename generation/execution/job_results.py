@@ -66,6 +66,16 @@ def _failed(lease: Lease, attempt: Attempt, error: ChannelError, now: datetime) 
         )
 
 
+def drop_canceled(job: Job, *, now: datetime) -> int:
+    """Take out what was canceled before the job left, for free; how many items are left."""
+    items = job_calls.items_of(job)
+    canceled = [each for each in items if each.output.is_cancel_requested]
+    error = ChannelError("unreachable", "canceled before it was sent")
+    for attempt in canceled:
+        results.end_attempt(Lease(attempt.output_id, attempt.lease_number), attempt, error, now=now)
+    return len(items) - len(canceled)
+
+
 def give_back(job: Job, error: ChannelError, *, now: datetime, outcome: str = "failed") -> None:
     """The job brought nothing: its items are free to run again."""
     for attempt in job_calls.items_of(job):

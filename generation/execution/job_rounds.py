@@ -113,6 +113,9 @@ def _create(job: Job, now: datetime) -> None:
     if job.create_count >= _MAX_CREATES:
         job_results.give_back(job, ChannelError("failed", job.message or "the job could not be created"), now=now)
         return
+    if not job_results.drop_canceled(job, now=now):
+        job_results.give_back(job, ChannelError("unreachable", "nothing is left of it"), now=now)
+        return
     if not _takes_room(job, now):
         Job.objects.filter(pk=job.pk).update(look_at=now + timedelta(seconds=settings.NBP_JOB_POLL_SECONDS))
         return

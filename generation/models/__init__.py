@@ -4,10 +4,11 @@ from generation.models.batches import Batch, BatchItem
 from generation.models.catalogue import Cost, ImageModel, ModelAlias, Price
 from generation.models.jobs import Job
 from generation.models.records import Attempt, Charge, Media, Reference
-from generation.models.requests import LIVE_STATES, TERMINAL_STATES, Generation, IdempotencyKey, Output, State
+from generation.models.requests import IN_JOB, LIVE_STATES, TERMINAL_STATES, Generation, IdempotencyKey, Output, State
 from generation.models.uploads import Upload
 
 __all__ = [
+    "IN_JOB",
     "LIVE_STATES",
     "TERMINAL_STATES",
     "Attempt",

@@ -32,6 +32,8 @@ class State(models.TextChoices):
 
 LIVE_STATES = (State.QUEUED, State.LEASED, State.SENT, State.RECEIVED)
 TERMINAL_STATES = (State.SUCCEEDED, State.FAILED, State.CANCELED)
+# An output in a job waits upstream for hours: it is sent, and no lease of a worker's holds it.
+IN_JOB = Q(state=State.SENT, lease_until=None)
 
 
 class Generation(models.Model):

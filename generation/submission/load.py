@@ -15,11 +15,12 @@ from django.db.models import Count
 from accounts.compiled import CompiledSelect
 from accounts.models import ApiKey
 from generation.contract import Refusal
-from generation.models import LIVE_STATES, Generation, Output
+from generation.models import IN_JOB, LIVE_STATES, Generation, Output
 
 _unfinished = CompiledSelect(
     lambda accounts: (
-        Output.objects.filter(account_id__in=accounts, state__in=LIVE_STATES)
+        Output.objects.exclude(IN_JOB)
+        .filter(account_id__in=accounts, state__in=LIVE_STATES)
         .order_by()
         .values_list("account_id", "api_key_id")
         .annotate(Count("id"))

@@ -210,6 +210,34 @@ def test_whoever_dies_in_the_middle_leaves_one_job_and_one_charge_each(
     assert Attempt.objects.count() == 6
 
 
+def test_what_is_canceled_before_its_job_leaves_is_free(alice: Any, queue: Any, provider: Provider) -> None:
+    first, second = _ask(alice, 2), _ask(alice, 3)
+    queue.run()
+    submission.cancel(alice.requester("live"), first.public_id, now=datetime.now(UTC))
+    _go_on(queue, 4)
+    assert [len(job.keys) for job in provider.jobs.values()] == [3]
+    submission.cancel(alice.requester("live"), second.public_id, now=datetime.now(UTC))
+    provider.end()
+    _go_on(queue, 2)
+    assert sorted(Output.objects.values_list("state", flat=True)) == ["canceled"] * 2 + ["succeeded"] * 3
+    _settled(3)
+
+
+def test_what_waits_in_jobs_takes_no_place_of_what_is_asked_at_once(
+    alice: Any, queue: Any, provider: Provider, settings: Any
+) -> None:
+    settings.NBP_ACCOUNT_RUNNING_CAP = settings.NBP_ACCOUNT_QUEUE_CAP = 4
+    for _ in range(3):
+        _ask(alice, 4)
+        queue.run()
+    assert Output.objects.filter(state="sent", lease_until=None).count() == 12
+    provider.end()
+    for _ in range(6):
+        _go_on(queue)
+        provider.end()
+    _settled(12)
+
+
 def test_a_job_whose_answer_was_lost_is_found_again(alice: Any, queue: Any, provider: Provider) -> None:
     provider.is_lost = True
     _ask(alice, 3)
