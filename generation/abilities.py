@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from accounts.models import ApiKey
 from generation import decoding
-from generation.contract import SIZES, GenerationRequest, Refusal, invalid
+from generation.contract import MASK, SIZES, GenerationRequest, Refusal, invalid
 from generation.models import ImageModel
 from generation.pixels import pixel_size
 from generation.preferences import PURPOSES, Preferences
@@ -50,17 +50,27 @@ def _check_prompt(prompt: str, image_model: ImageModel) -> None:
 def _check_counts(request: GenerationRequest, image_model: ImageModel) -> None:
     if not 1 <= request.n <= image_model.max_n:
         raise invalid("n", f"n must be between 1 and {image_model.max_n}.", "n_out_of_range")
-    if len(request.references) > image_model.max_references:
+    reference_count = sum(each.role != MASK for each in request.references)
+    if reference_count > image_model.max_references:
         raise invalid(
             "references",
-            f"{image_model.name} takes at most {image_model.max_references} references, not {len(request.references)}.",
+            f"{image_model.name} takes at most {image_model.max_references} references, not {reference_count}.",
             "too_many_references",
         )
+    _check_mask(request, image_model)
     subject_count = sum(1 for each in request.references if each.role == "subject")
     if subject_count > image_model.max_subjects:
         raise invalid(
             "references", f"At most {image_model.max_subjects} references can be subjects.", "too_many_subjects"
         )
+
+
+def _check_mask(request: GenerationRequest, image_model: ImageModel) -> None:
+    masks = [place for place, each in enumerate(request.references) if each.role == MASK]
+    if masks and not image_model.has_mask:
+        raise invalid(f"references[{masks[0]}].role", f"{image_model.name} takes no mask.", "not_supported")
+    if len(masks) > 1 or len(masks) == len(request.references) > 0:
+        raise invalid("references", "A mask belongs to another reference, and there is one mask at most.")
 
 
 def _check_options(request: GenerationRequest, image_model: ImageModel) -> None:

@@ -93,9 +93,9 @@ def _prices(key: tuple[str, str, str]) -> list[Price]:
     return list(rows.order_by("-valid_from"))
 
 
-def prices_of(image_model: ImageModel, *, at: datetime) -> dict[str, Price]:
-    """Size -> price in force, for the sizes that have one."""
-    found = {size: price_of(image_model, size, at=at) for size in image_model.sizes}
+def prices_of(image_model: ImageModel, *, at: datetime, lane: str = "standard") -> dict[str, Price]:
+    """Size -> price in force in a lane, for the sizes that have one."""
+    found = {size: price_of(image_model, size, at=at, lane=lane) for size in image_model.sizes}
     return {size: price for size, price in found.items() if price is not None}
 
 

@@ -14,9 +14,11 @@ from typing import Any, Literal
 from generation.preferences import Preferences
 
 Mode = Literal["live", "test"]
-Role = Literal["subject", "object", "style"]
+Role = Literal["subject", "object", "style", "mask"]
 
 ROLES: tuple[Role, ...] = ("subject", "object", "style")
+# White where the first reference may change; for models that fill.
+MASK: Role = "mask"
 SIZES = ("1K", "2K", "4K")
 
 

@@ -148,6 +148,12 @@ def candidates(mode: str, image_model: str, needs: Needs = _NO_NEEDS) -> list[Ch
     return open_keys + [row for row in _open([mode]) if is_ready(row) and can(row, needs) and serves(row, image_model)]
 
 
+def served_models(mode: str, names: Sequence[str]) -> list[str]:
+    """Which of these models the house's channels of a mode serve, in whatever lane."""
+    rows = [row for row in _open([mode]) if is_ready(row) and ADAPTERS[row.kind].lanes]
+    return [name for name in names if any(serves(row, name) for row in rows)]
+
+
 def own_keys(mode: str, image_model: str, needs: Needs) -> list[Channel]:
     """The owner's keys that would serve what is asked, those that are out of order included."""
     if needs.owner is None or mode != "live":

@@ -17,7 +17,7 @@ from django.conf import settings
 from generation import media, pricing
 from generation.channels import registry
 from generation.channels.models import Channel
-from generation.contract import SIZES, Call, ImageFile, Part, Role, Turn
+from generation.contract import MASK, SIZES, Call, ImageFile, Part, Role, Turn
 from generation.models import Attempt, Generation, ImageModel, Media, Output, Reference
 
 # As Google counts the images of its Pro model.
@@ -101,7 +101,8 @@ def _call(output: Output, road: Road, references: tuple[ImageFile, ...], history
         image_sizes_selectable=image_model.are_sizes_selectable,
         is_multimodal=image_model.is_multimodal,
         lane=road.lane or generation.price.lane,
-        references=references,
+        references=tuple(each for each in references if each.role != MASK),
+        mask=next((each for each in references if each.role == MASK), None),
         history=history,
         search_grounding=generation.is_grounded,
         thinking_level=generation.thinking_level if generation.thinking_level in image_model.thinking_levels else None,

@@ -154,6 +154,7 @@ def needs_of(generation: Generation, *, at: datetime) -> registry.Needs:
     is_late = generation.deadline_at is not None and generation.deadline_at <= at
     lane = "standard" if is_late and generation.routing.get("is_run_on") else generation.price.lane
     asked = {"grounding": generation.is_grounded, "thinking": bool(generation.thinking_level)}
+    asked["mask"] = generation.image_model.has_mask and bool(generation.input_image_count)
     abilities = frozenset(name for name, is_asked in asked.items() if is_asked)
     return registry.Needs(lane, abilities, registry.owner(generation.account_id))
 

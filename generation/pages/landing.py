@@ -18,7 +18,9 @@ def landing(request: HttpRequest) -> HttpResponse:
     """GET /"""
     found = queries.image_models(now=datetime.now(UTC))
     for each in found:
-        by_size = {price["image_size"]: price["image_micros"] for price in each["prices"]}
+        by_size = {
+            price["image_size"]: price["image_micros"] for price in each["prices"] if price["lane"] == "standard"
+        }
         each["price_columns"] = [{"size": size, "micros": by_size.get(size)} for size in SIZES]
     context = {"image_models": found, "sizes": SIZES, "curl": _curl(request)}
     return render(request, "landing.html", context)

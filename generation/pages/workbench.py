@@ -81,6 +81,7 @@ def _sizes(model: dict[str, Any], value: str) -> list[Choice]:
     return [
         Choice(price["image_size"], price["image_size"], price["image_size"] == value, "", price["image_micros"])
         for price in model["prices"]
+        if price["lane"] == "standard"
     ]
 
 

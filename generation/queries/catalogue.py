@@ -6,16 +6,24 @@ from datetime import datetime
 from typing import Any
 
 from generation import catalog, pricing
+from generation.channels import registry
 from generation.models import ImageModel, Price
+from generation.preferences import LANE_SECONDS
 
 
 def image_models(*, now: datetime) -> list[dict[str, Any]]:
-    """Every model that can be asked for, the default first. A size without a price is not listed."""
-    return [_image_model(row, now) for row in catalog.offered(now=now)]
+    """Every model that can be asked for, the default first. A size without a price is not listed.
+
+    Once there are live channels, it is those models that they serve.
+    """
+    rows = catalog.offered(now=now)
+    served = registry.served_models("live", [row.name for row in rows])
+    return [_image_model(row, now) for row in rows if row.name in served or not served]
 
 
 def _image_model(row: ImageModel, now: datetime) -> dict[str, Any]:
     prices = catalog.prices_of(row, at=now)
+    all_prices = [price for lane in LANE_SECONDS for price in catalog.prices_of(row, at=now, lane=lane).items()]
     return {
         "id": row.name,
         "title": row.title,
@@ -35,7 +43,7 @@ def _image_model(row: ImageModel, now: datetime) -> dict[str, Any]:
         "released_on": row.released_on,
         "deprecated_on": row.deprecated_on,
         "shutdown_on": row.shutdown_on,
-        "prices": [_price(size, price) for size, price in prices.items()],
+        "prices": [_price(size, price) for size, price in all_prices],
     }
 
 
@@ -46,6 +54,7 @@ def _price(size: str, row: Price) -> dict[str, Any]:
 
     return {
         "image_size": size,
+        "lane": row.lane,
         "image_micros": with_markup(row.image_micros),
         "reference_micros": with_markup(row.reference_micros),
         "grounding_micros": with_markup(row.grounding_micros),

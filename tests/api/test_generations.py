@@ -148,7 +148,7 @@ def test_every_size_and_model_with_a_price_is_served(api: Any, alice: Any, queue
     assert models[0]["id"] == "gemini-3-pro-image"
     for model in models:
         for price in model["prices"]:
-            body = {"prompt": "x", "model": model["id"], "image_size": price["image_size"]}
+            body = {"prompt": "x", "model": model["id"], "image_size": price["image_size"], "lane": price["lane"]}
             response = api(alice, "POST", "generations", body)
             assert response.status_code == 202, response.content
             assert response.json()["quote_micros"] == price["image_micros"]

@@ -148,6 +148,16 @@ def _taken(output: Output) -> list[str]:
     return list(output.attempts.order_by("number").values_list("channel__name", flat=True))
 
 
+def test_models_that_no_live_channel_serves_are_not_listed(api: Any, alice: Any) -> None:
+    def listed() -> set[str]:
+        return {each["id"] for each in api(alice, "GET", "models").json()["data"]}
+
+    assert {PRO, "flux-2-pro"} <= listed(), "without any live channel all of them are"
+    with FakeChat() as fake:
+        _road(fake.base_url, "reseller", only_models=[PRO, LITE])
+        assert listed() == {PRO, LITE}
+
+
 def test_a_request_names_its_roads(api: Any, alice: Any, queue: Any) -> None:
     with FakeChat(cached=True) as fake:
         for priority, name in enumerate(("first", "second", "third"), start=1):
@@ -202,6 +212,30 @@ def test_one_channel_can_make_it_with_another_model(api: Any, alice: Any, queue:
         output = _make(api, alice, queue, fallback_models=["nano-banana-2.1"])
         attempts = list(output.attempts.order_by("number").values_list("status", "image_model_id"))
     assert attempts == [("error", None)] * 5 + [("ok", "gemini-nano-banana-2.1")]
+
+
+def test_a_mask_goes_with_its_reference_to_a_model_that_fills(api: Any, alice: Any, queue: Any) -> None:
+    import base64
+
+    from tests.images import png
+    from tests.upstreams.bfl import FakeBfl
+
+    image = base64.b64encode(png()).decode()
+    references = [{"data": image}, {"data": image, "role": "mask"}]
+    with FakeBfl(cached=True, pending_polls=0) as fake:
+        channel = Channel(name="bfl", kind="bfl", mode="live", base_url=fake.base_url)
+        channel.set_secret("a-secret")
+        channel.save()
+        body = {"prompt": "a window", "model": "flux-pro-1.0-fill", "references": references}
+        assert api(alice, "POST", "generations", body, mode="live").status_code == 202
+        queue.run_to_the_end()
+        assert {"image", "mask"} <= set(fake.requests[0].body)
+    assert Output.objects.get().state == "succeeded"
+    for wrong in (references[1:], [*references, references[1]]):
+        found = api(alice, "POST", "quotes", {**body, "references": wrong}, mode="live").json()
+        assert found["error"]["param"] == "references"
+    refused = api(alice, "POST", "quotes", {**body, "model": PRO}, mode="test").json()["error"]
+    assert (refused["code"], refused["param"]) == ("not_supported", "references[1].role")
 
 
 def test_a_minute_has_no_more_calls_than_the_provider_allows(api: Any, alice: Any, queue: Any) -> None:

@@ -124,6 +124,7 @@ class QuoteSchema(serializers.Serializer[Any]):
 
 class PriceSchema(serializers.Serializer[Any]):
     image_size = serializers.CharField()
+    lane = serializers.ChoiceField(choices=["standard", "flex", "batch"])
     image_micros = serializers.IntegerField(help_text="With mark-up, rounded up.")
     reference_micros = serializers.IntegerField()
     grounding_micros = serializers.IntegerField()

@@ -9,7 +9,7 @@ from typing import Any
 from rest_framework import serializers
 
 from generation.abilities import AUTO
-from generation.contract import ROLES, SIZES
+from generation.contract import MASK, ROLES, SIZES
 from generation.dialects.native.fields import FlagField, StrictSerializer, TextField, WholeField
 from generation.dialects.native.preferences import PreferencesSchema
 
@@ -41,7 +41,7 @@ class ReferenceSchema(StrictSerializer):
     file = TextField(
         required=False, max_length=100, help_text="In multipart: the name of the part that carries the file."
     )
-    role = serializers.ChoiceField(choices=ROLES, default="object")
+    role = serializers.ChoiceField(choices=(*ROLES, MASK), default="object")
     name = TextField(required=False, default="", allow_blank=True, max_length=100)
 
     def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
