@@ -115,9 +115,12 @@ def _call(output: Output, road: Road, references: tuple[ImageFile, ...], history
 
 
 def made_size(generation: Generation, image_model: ImageModel) -> str:
-    """The size that a model is asked for: the one of the request, or the model's largest below it."""
+    """The size that a model is asked for: the one of the request, or a stand-in's largest below it."""
+    if image_model.pk == generation.image_model_id:
+        return generation.image_size
     asked = SIZES.index(generation.image_size)
-    return str(max((size for size in image_model.sizes if SIZES.index(size) <= asked), default=image_model.sizes[0]))
+    below = [size for size in image_model.sizes if SIZES.index(size) <= asked]
+    return str(max(below or image_model.sizes[:1] or [generation.image_size], key=SIZES.index))
 
 
 def deadline_seconds(lane: str) -> float:

@@ -6,7 +6,7 @@ from typing import Any
 
 from django import forms
 from django.contrib import messages
-from django.http import HttpRequest, HttpResponse
+from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
 from django.utils import timezone
 from django.views.decorators.http import require_POST
@@ -93,9 +93,10 @@ def _new(account: Account, kind: str) -> Channel:
 def remove(request: HttpRequest, account: Account, kind: str) -> HttpResponse:
     """Forget a key. The row stays, without it: attempts point to it."""
     row = Channel.objects.filter(account=account, kind=kind).first()
-    if row is not None:
-        row.set_secret("")
-        row.is_enabled = False
-        row.save()
-        messages.success(request, "The key is forgotten.")
+    if row is None:
+        raise Http404("There is no key of yours for that provider.")
+    row.set_secret("")
+    row.is_enabled = False
+    row.save()
+    messages.success(request, "The key is forgotten.")
     return redirect("own-keys")

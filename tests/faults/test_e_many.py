@@ -48,6 +48,7 @@ class Instant:
     """An adapter that answers at once, out of its own head."""
 
     kind, needs_secret = "gemini", True
+    abilities, lanes = frozenset({"seed"}), frozenset({"standard"})
 
     async def generate(self, call: Call, _credentials: Credentials) -> Answer:
         place = call.index % 10

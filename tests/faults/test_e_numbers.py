@@ -167,6 +167,8 @@ def test_e10_a_price_that_is_no_amount_is_not_written(desk: Client, alice: Any) 
         "input_micros_per_million_tokens": "2",
         "input_allowance_tokens": "2000",
         "markup_basis_points": "1000",
+        "cached_micros": "0",
+        "own_key_micros": "0",
     }
     amounts = [text for text in AMOUNTS if text not in ("0", "-0", "0.000000")]
     wrong = [("image_micros", text) for text in (*amounts, "-1")]

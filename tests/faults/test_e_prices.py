@@ -25,7 +25,8 @@ PictureOf = Callable[[uuid.UUID], Picture]
 
 def _reprice(factor: float, *, size: str = "1K", at: datetime | None = None) -> Price:
     """Another price of a size, in force from now on."""
-    price = Price.objects.filter(image_model="gemini-3-pro-image", image_size=size).latest("valid_from")
+    rows = Price.objects.filter(image_model="gemini-3-pro-image", image_size=size, lane="standard")
+    price = rows.latest("valid_from")
     price.pk, price.valid_from = None, at or datetime.now(UTC)
     price.image_micros = int(price.image_micros * factor)
     price.save()
@@ -37,7 +38,7 @@ def test_e7_the_price_of_the_moment_of_acceptance_counts(upstream: Upstream, row
     made = upstream.ask()
     _reprice(factor)
     upstream.queue.run_to_the_end()
-    assert rows(made) == upstream.delivered([OK])
+    assert rows(made) == delivered([OK], price=PRICE_MICROS, quote=PRICE_MICROS, available=START_MICROS)
     assert upstream.quote() == int(PRICE_MICROS * factor)
     assert Charge.objects.get().price != Price.objects.latest("valid_from")
 

@@ -15,6 +15,7 @@ from accounts.ledger.models import Wallet
 from accounts.models import ApiKey
 from accounts.payments.models import Payment
 from generation import media
+from generation.channels.models import Channel
 from generation.models import Generation, Media
 from tests.faults.doors import ask, code_of, signed_in, switched
 from tests.faults.routes import Route, routes
@@ -58,7 +59,9 @@ def world(alice: Any, queue: Any) -> dict[str, str]:
     made = ask(alice, "POST", "generations", body).json()
     queue.run()
     spare = keys.issue(account=alice.account, mode="test", name="a spare one").api_key
+    Channel.objects.create(name="her own key", account=alice.account, kind="gemini", mode="live")
     return {
+        "kind": "gemini",
         "generation_id": made["id"],
         "output_id": made["outputs"][0]["id"],
         "key_id": spare.public_id,
@@ -159,8 +162,8 @@ def test_h3_another_accounts_object_is_answered_like_one_that_does_not_exist_on_
                 )
             }
             if route.kind == "site":
-                # Keys and payments are of both modes, and their pages show both.
-                own = {"alice, live"} if {"key_id", "payment_id"} & {*route.parameters} else set()
+                # Keys, payments and own provider keys are of both modes, and their pages show both.
+                own = {"alice, live"} if {"key_id", "payment_id", "kind"} & {*route.parameters} else set()
                 asks = {
                     who: lambda path, one=browser, method=method: one.generic(method, path)
                     for who, browser in sessions.items()
