@@ -34,6 +34,7 @@ class Map:
     def __init__(self, outputs: Sequence[Output], *, now: datetime, without: uuid.UUID | None = None) -> None:
         self._now = now
         self._without = without
+        self._homes: dict[uuid.UUID, uuid.UUID | None] = {}
         self._channels: dict[_Key, list[Channel]] = {}
         found = [channel for output in outputs for _, channels in self._of(output) for channel in channels]
         self._rooms = Rooms(list({channel.pk: channel for channel in found}.values()), now=now)
@@ -107,8 +108,17 @@ class Map:
             place=self._place(generation, channel, image_model),
         )
 
+    def _home(self, output_id: uuid.UUID) -> uuid.UUID | None:
+        """The channel that has the signatures of an earlier turn."""
+        if output_id not in self._homes:
+            rows = Output.objects.filter(pk=output_id).values_list("parts_channel_id", flat=True)
+            self._homes[output_id] = rows.first()
+        return self._homes[output_id]
+
     def _place(self, generation: Generation, channel: Channel, image_model: ImageModel) -> float:
-        """Named channels in their order, then all others, those by what the request sorts by."""
+        """Where an edited image was made, then named channels in their order, then all others as the request sorts."""
+        if generation.previous_output_id and channel.pk == self._home(generation.previous_output_id):
+            return float("-inf")
         order = generation.routing.get("order", ())
         if channel.name in order:
             return float(order.index(channel.name)) - len(order) - 1

@@ -214,6 +214,23 @@ def test_one_channel_can_make_it_with_another_model(api: Any, alice: Any, queue:
     assert attempts == [("error", None)] * 5 + [("ok", "gemini-nano-banana-2.1")]
 
 
+def test_an_edit_stays_with_the_channel_that_made_the_image(api: Any, alice: Any, queue: Any) -> None:
+    with FakeChat(cached=True) as fake:
+        for name in ("one", "other"):
+            _road(fake.base_url, name)
+        first = _make(api, alice, queue)
+        home = _taken(first)[0]
+        for _ in range(6):
+            body = {"prompt": "at night", "previous": first.public_id}
+            assert api(alice, "POST", "generations", body, mode="live").status_code == 202
+            queue.run_to_the_end()
+            assert _taken(Output.objects.latest("created_at")) == [home]
+        Channel.objects.filter(name=home).update(is_enabled=False)
+        assert api(alice, "POST", "generations", body, mode="live").status_code == 202
+        queue.run_to_the_end()
+        assert _taken(Output.objects.latest("created_at")) == [{"one": "other", "other": "one"}[home]]
+
+
 def test_a_mask_goes_with_its_reference_to_a_model_that_fills(api: Any, alice: Any, queue: Any) -> None:
     import base64
 
