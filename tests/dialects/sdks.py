@@ -125,3 +125,9 @@ def _install(command: list[str], cwd: Path | None = None) -> None:
     if done.returncode and "Could not" in done.stderr and "resolve host" in done.stderr:
         pytest.skip(f"SKIPPED LOUDLY: {command[:3]} cannot reach its registry")
     assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-4000:]
+
+
+def models_that_ship() -> list[str]:
+    """The catalogue's image models as a service without live channels lists them: the default, and then by name."""
+    rows = json.loads((ROOT / "generation" / "data" / "catalogue.json").read_text(encoding="utf-8"))["image_models"]
+    return [row["name"] for row in sorted(rows, key=lambda row: (not row.get("is_default", False), row["name"]))]

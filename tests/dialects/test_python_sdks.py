@@ -11,7 +11,7 @@ import pytest
 from tests.dialects import sdks
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
-MODELS = ["gemini-3-pro-image", "gemini-2.5-flash-image", "gemini-3.1-flash-lite-image", "gemini-nano-banana-2.1"]
+MODELS = sdks.models_that_ship()
 
 
 @pytest.mark.parametrize("sdk", sdks.python_sdks("openai"))
