@@ -11,7 +11,7 @@ import threading
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 
 from django.conf import settings
 from django.db import DatabaseError, connection
@@ -148,6 +148,8 @@ def _takes_room(job: Job, now: datetime) -> bool:
 def _not_created(job: Job, error: ChannelError, now: datetime) -> None:
     if error.kind in ("unknown", "interrupted"):
         # It may exist: it is looked for before anything else.
+        # From when it was last waited for, since an answer may take minutes to be lost.
+        Job.objects.filter(pk=job.pk).update(sent_at=datetime.now(UTC))
         _later(job, now, error)
         return
     Job.objects.filter(pk=job.pk).update(state=State.CLOSED)

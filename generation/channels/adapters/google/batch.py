@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import aclosing
 from pathlib import Path
 
 from generation.channels.adapter import Credentials, JobItem, JobStatus, Option
@@ -48,17 +49,12 @@ class GeminiBatchAdapter:
     async def results(
         self, name: str, credentials: Credentials, spool: Path
     ) -> AsyncIterator[tuple[str, Answer | ChannelError]]:
-        """What became of the items. All are taken in before the first is handed on."""
+        """What became of the items: those of a small job are taken in at once, those of a file one by one."""
         from generation.channels.adapters.google import batch_results
 
-        found = await batch_results.take_in(name, credentials, spool)
-        try:
-            while found:
-                yield found.pop(0)
-        finally:
-            for _, left in found:
-                if isinstance(left, Answer) and left.image is not None:
-                    left.image.path.unlink(missing_ok=True)
+        async with aclosing(batch_results.each(name, credentials, spool)) as results:
+            async for result in results:
+                yield result
 
     async def cancel(self, name: str, credentials: Credentials) -> None:
         """Ask for a job to be given up."""

@@ -1,35 +1,31 @@
-"""Requests of the Batch API over the shared client: create, find, look, cancel; never a retry.
+"""The life of a job in requests of the Batch API over the shared client: create, find, look, cancel; never a retry.
 
-https://ai.google.dev/gemini-api/docs/batch-api, https://ai.google.dev/api/files.
+https://ai.google.dev/gemini-api/docs/batch-api.
 """
 
 from __future__ import annotations
 
-import asyncio
-import uuid
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+import re
+import tempfile
+from collections.abc import Mapping, Sequence
 from functools import partial
-from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
+from urllib.parse import quote
 
+from generation import media
 from generation.channels.adapter import Credentials, JobItem, JobState, JobStatus
-from generation.channels.adapters.calling import header_secret
-from generation.channels.adapters.failures import translate
-from generation.channels.adapters.google import batch_request
-from generation.channels.adapters.google.calls import ORIGIN
-from generation.channels.adapters.google.errors import tell
-from generation.channels.adapters.http_json import Refused, get, items, mapping, post, text
+from generation.channels.adapters.google import batch_request, batch_upload
+from generation.channels.adapters.google.batch_asking import RESULT_BYTE_CAP, address, asked, headers, redacted
+from generation.channels.adapters.http_json import get, items, mapping, post, text
 from generation.contract import ChannelError
 from generation.egress import loop
-from generation.egress.transport import Exchange, exchange, shared_client
+from generation.egress.transport import Exchange
 
-T = TypeVar("T")
-VERSION = "v1beta"
 INLINE_ITEMS, INLINE_BYTES = 20, 10 * 1024 * 1024
-_PIECE_BYTES = 8 * 1024 * 1024
-_ASK_SECONDS = 60.0
 _CREATE_SECONDS = 300.0
-_PAGES = 20
+_PAGE_SIZE, _PAGES = 25, 200
+# It becomes part of an address.
+_NAME = re.compile(r"batches/[A-Za-z0-9_.~-]+")
 _STATES: Mapping[str, JobState] = {
     "SUCCEEDED": "ended",
     "PARTIALLY_SUCCEEDED": "ended",
@@ -39,161 +35,110 @@ _STATES: Mapping[str, JobState] = {
 }
 
 
-def origin(credentials: Credentials) -> str:
-    """Where the API is, without its version."""
-    return (credentials.base_url or ORIGIN).rstrip("/")
-
-
-def headers(credentials: Credentials) -> dict[str, str]:
-    return {"x-goog-api-key": header_secret(credentials)}
-
-
-async def asked(
-    credentials: Credentials,
-    work: Callable[[Exchange], Awaitable[T]],
-    *,
-    seconds: float = _ASK_SECONDS,
-    spool: Path | None = None,
-    byte_cap: int | None = None,
-    is_paid: bool = False,
-) -> T:
-    """One request in an exchange of its own. Only of a paid one it matters that it may have arrived."""
-    caps = {"byte_cap": byte_cap} if byte_cap else {}
-    with exchange(spool=spool, **caps) as record:
-        try:
-            async with asyncio.timeout(seconds):
-                return await work(record)
-        except Exception as error:  # noqa: BLE001
-            problem = translate(error, record, credentials.secret, seconds, tell)
-    if problem.kind == "unknown" and not is_paid:
-        problem = ChannelError("failed", problem.message, status=problem.status)
-    raise problem
-
-
 async def create(display_name: str, upstream_model: str, found: Sequence[JobItem], credentials: Credentials) -> str:
-    """Begin a job; its name."""
-    url = f"{origin(credentials)}/{VERSION}/models/{upstream_model}:batchGenerateContent"
-    source = await _source(display_name, found, credentials)
+    """Begin a job; its name. Only the last of its requests is paid for."""
+    source = await _prepared(display_name, found, credentials)
     document = {"batch": {"displayName": display_name, "inputConfig": source}}
+    url = address(credentials, f"models/{upstream_model}:batchGenerateContent")
 
     async def send(_: Exchange) -> str:
         name = text(mapping((await post(url, headers(credentials), lambda: document)).body).get("name"))
-        if not name.startswith("batches/"):
+        if not _NAME.fullmatch(name):
             raise ValueError("the answer names no job")
         return name
 
     return await asked(credentials, send, seconds=_CREATE_SECONDS, is_paid=True)
 
 
-async def _source(display_name: str, found: Sequence[JobItem], credentials: Credentials) -> dict[str, Any]:
-    if len(found) <= INLINE_ITEMS:
-        requests = await loop.in_thread(batch_request.inline, found, most_bytes=INLINE_BYTES)
-        if requests is not None:
-            return {"requests": {"requests": requests}}
-    spool = found[0].call.spool
-    path = spool / f"{uuid.uuid4().hex}.jsonl"
+async def _prepared(display_name: str, found: Sequence[JobItem], credentials: Credentials) -> dict[str, Any]:
+    """What the job is made of, uploaded where it is large. Raises ChannelError, as nothing is paid for by then."""
     try:
-        spool.mkdir(parents=True, exist_ok=True)
-        byte_count = await loop.in_thread(batch_request.write_lines, found, path)
-        return {"fileName": await _upload(display_name, path, byte_count, credentials)}
-    finally:
-        path.unlink(missing_ok=True)
+        if len(found) <= INLINE_ITEMS:
+            requests = await loop.in_thread(batch_request.inline, found, INLINE_BYTES)
+            if requests is not None:
+                return {"requests": {"requests": requests}}
+        return {"fileName": await _uploaded(display_name, found, credentials)}
+    except OSError as error:
+        problem = ChannelError("unreachable", f"the job could not be put together: {type(error).__name__}: {error}")
+    raise problem
 
 
-async def _upload(display_name: str, path: Path, byte_count: int, credentials: Credentials) -> str:
-    """Upload a file in pieces; its name."""
-    address = await asked(credentials, partial(_begin_upload, display_name, byte_count, credentials))
-    answer: Any = None
-    for offset in range(0, byte_count, _PIECE_BYTES):
-        piece = await loop.in_thread(_piece, path, offset)
-        is_last = offset + len(piece) >= byte_count
-        sent = {
-            "x-goog-upload-command": "upload, finalize" if is_last else "upload",
-            "x-goog-upload-offset": str(offset),
-        }
-        answer = await asked(credentials, partial(_send_piece, address, piece, sent), seconds=_CREATE_SECONDS)
-    name = text(mapping(mapping(answer).get("file")).get("name"))
-    if not name.startswith("files/"):
-        raise ChannelError("failed", "the upload was not taken")
-    return name
-
-
-async def _begin_upload(display_name: str, byte_count: int, credentials: Credentials, _: Exchange) -> str:
-    sent = {
-        **headers(credentials),
-        "x-goog-upload-protocol": "resumable",
-        "x-goog-upload-command": "start",
-        "x-goog-upload-header-content-length": str(byte_count),
-        "x-goog-upload-header-content-type": "application/jsonl",
-    }
-    file = {"file": {"displayName": display_name, "mimeType": "application/jsonl"}}
-    response = await shared_client().post(f"{origin(credentials)}/upload/{VERSION}/files", json=file, headers=sent)
-    if not response.is_success:
-        raise Refused(response.status_code, None)
-    address = str(response.headers.get("x-goog-upload-url", ""))
-    if not address.startswith(("https://", f"{origin(credentials)}/")):
-        raise ChannelError("failed", "the upload was given no address")
-    return address
-
-
-def _piece(path: Path, offset: int) -> bytes:
-    with path.open("rb") as file:
-        file.seek(offset)
-        return file.read(_PIECE_BYTES)
-
-
-async def _send_piece(address: str, piece: bytes, sent: Mapping[str, str], _: Exchange) -> Any:
-    response = await shared_client().post(address, content=piece, headers=dict(sent))
-    if not response.is_success:
-        raise Refused(response.status_code, None)
-    return response.json() if response.content else None
+async def _uploaded(display_name: str, found: Sequence[JobItem], credentials: Credentials) -> str:
+    """The requests as a file upstream; its name. Here it has none, so that nothing is left behind of it."""
+    spool = found[0].call.spool
+    await loop.in_thread(partial(spool.mkdir, parents=True, exist_ok=True))
+    with tempfile.TemporaryFile(dir=spool) as file:
+        byte_count = await loop.in_thread(batch_request.write_lines, found, file)
+        return await batch_upload.upload(display_name, file, byte_count, credentials)
 
 
 async def find(display_name: str, credentials: Credentials) -> Sequence[str]:
-    """The names of the jobs with this display name, the oldest first."""
-    found: list[tuple[str, str]] = []
+    """The names of the jobs with this display name, the oldest first. Raises ChannelError where it has not seen all:
+    of a job that is not found another is made and paid."""
+    found: list[tuple[tuple[str, str], str]] = []
     next_page = ""
     for _ in range(_PAGES):
-        url = f"{origin(credentials)}/{VERSION}/batches?pageSize=100" + (f"&pageToken={next_page}" if next_page else "")
-        page = await asked(credentials, partial(_get, url, credentials))
-        for each in items(page.get("operations")) + items(page.get("batches")):
-            told = mapping(mapping(each).get("metadata"))
-            if told.get("displayName") == display_name:
-                found.append((text(told.get("createTime")), text(mapping(each).get("name"))))
+        more = f"&pageToken={quote(next_page, safe='')}" if next_page else ""
+        page = await _asked_for(f"batches?pageSize={_PAGE_SIZE}{more}", credentials)
+        found += _named(page, display_name)
         next_page = text(page.get("nextPageToken"))
         if not next_page:
-            break
-    return [name for _, name in sorted(found)]
+            return [name for _, name in sorted(found)]
+    raise ChannelError("failed", f"more than {_PAGES * _PAGE_SIZE} jobs are there, too many to look through")
 
 
-async def _get(url: str, credentials: Credentials, _: Exchange) -> Mapping[str, Any]:
-    return mapping((await get(url, headers(credentials))).body)
+def _named(page: Mapping[str, Any], display_name: str) -> list[tuple[tuple[str, str], str]]:
+    """When those with this display name were created, and their names."""
+    found = []
+    for each in map(mapping, items(page.get("operations")) + items(page.get("batches"))):
+        told = mapping(each.get("metadata")) or each
+        name = text(each.get("name")) or text(told.get("name"))
+        if told.get("displayName") == display_name and _NAME.fullmatch(name):
+            found.append((_moment(text(told.get("createTime"))), name))
+    return found
+
+
+def _moment(told: str) -> tuple[str, str]:
+    """A time of Google's in a form that sorts: it has 0, 3, 6 or 9 decimals, and "Z" comes after a point."""
+    seconds, _, decimals = told.removesuffix("Z").partition(".")
+    return seconds, decimals
 
 
 async def look(name: str, credentials: Credentials) -> JobStatus:
     """How a job is doing. One that is not there any more brings nothing."""
     try:
-        told = await asked(credentials, partial(_state, name, credentials))
+        body = await _asked_for(name, credentials)
     except ChannelError as error:
         if error.status == 404:
             return JobStatus(name, "failed", "the provider does not know the job any more")
         raise
+    told = mapping(body.get("metadata"))
+    said = mapping(body.get("error")) or mapping(told.get("error"))
     word = text(told.get("state")).removeprefix("JOB_STATE_").removeprefix("BATCH_STATE_")
-    return JobStatus(name, _STATES.get(word, "running"), text(mapping(told.get("error")).get("message")))
+    if not word and body.get("done") is True:
+        word = "FAILED" if said else "SUCCEEDED"
+    if not word and body.get("name") != name:
+        raise ChannelError("failed", "what was answered is no job", status=200)
+    return JobStatus(name, _STATES.get(word, "running"), redacted(text(said.get("message")), credentials))
 
 
-async def _state(name: str, credentials: Credentials, _: Exchange) -> Mapping[str, Any]:
-    """The job without its results, which may be many pictures: they are lifted out, and forgotten again."""
-    answered = await get(f"{origin(credentials)}/{VERSION}/{name}", headers(credentials))
-    body = mapping(answered.body)
-    return {**mapping(body.get("metadata")), **({"error": body["error"]} if "error" in body else {})}
+async def _asked_for(path: str, credentials: Credentials) -> Mapping[str, Any]:
+    """A JSON object of the API without its pictures: they are lifted out, and forgotten again."""
+
+    async def ask(_: Exchange) -> Mapping[str, Any]:
+        body = (await get(address(credentials, path), headers(credentials))).body
+        if not isinstance(body, dict):
+            raise TypeError("the answer is no object")
+        return body
+
+    spool = await loop.in_thread(media.spool_directory)
+    return await asked(credentials, ask, spool=spool, byte_cap=RESULT_BYTE_CAP)
 
 
 async def cancel(name: str, credentials: Credentials) -> None:
     """Ask for a job to be given up."""
-    url = f"{origin(credentials)}/{VERSION}/{name}:cancel"
 
     async def send(_: Exchange) -> None:
-        await post(url, headers(credentials), dict)
+        await post(address(credentials, f"{name}:cancel"), headers(credentials), dict)
 
     await asked(credentials, send)
