@@ -46,9 +46,11 @@ def find(name: str, *, now: datetime) -> Found:
 def named(names: Sequence[str], *, at: datetime) -> list[ImageModel]:
     """The image models behind names of the catalogue that can be asked for, in order; others are left out."""
     found = [_MODELS.get(name)[0] for name in names]
-    return [
-        each for each in found if each and each.is_enabled and not (each.shutdown_on and each.shutdown_on <= at.date())
-    ]
+    return [each for each in found if each and each.is_enabled and not _is_shut_down(each, at)]
+
+
+def _is_shut_down(image_model: ImageModel, at: datetime) -> bool:
+    return image_model.shutdown_on is not None and image_model.shutdown_on <= at.date()
 
 
 def _model_of(name: str) -> tuple[ImageModel | None, ModelAlias | None]:
@@ -64,7 +66,7 @@ def _model_of(name: str) -> tuple[ImageModel | None, ModelAlias | None]:
 def _checked(image_model: ImageModel, now: datetime) -> ImageModel:
     if not image_model.is_enabled:
         raise invalid("model", f"{image_model.name} is not offered here.", "model_not_available")
-    if image_model.shutdown_on and image_model.shutdown_on <= now.date():
+    if _is_shut_down(image_model, now):
         raise invalid("model", f"{image_model.name} was shut down on {image_model.shutdown_on}.", "model_not_available")
     return image_model
 
@@ -79,7 +81,7 @@ def _lifecycle_warnings(image_model: ImageModel, now: datetime) -> tuple[dict[st
 def offered(*, now: datetime) -> Sequence[ImageModel]:
     """Every image model that can be asked for today, the default first."""
     rows = ImageModel.objects.filter(is_enabled=True).order_by("-is_default", "name").prefetch_related("aliases")
-    return [row for row in rows if row.shutdown_on is None or row.shutdown_on > now.date()]
+    return [row for row in rows if not _is_shut_down(row, now)]
 
 
 def price_of(image_model: ImageModel, image_size: str, *, at: datetime, lane: str = "standard") -> Price | None:

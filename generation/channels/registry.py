@@ -120,6 +120,11 @@ class Needs:
 _NO_NEEDS = Needs()
 
 
+def abilities(**asked: bool) -> frozenset[str]:
+    """The abilities that are asked for, by their names."""
+    return frozenset(name for name, is_asked in asked.items() if is_asked)
+
+
 def can(channel: Channel, needs: Needs) -> bool:
     """Whether a channel's adapter can do what is asked."""
     adapter = ADAPTERS[channel.kind]

@@ -50,8 +50,3 @@ def _standing(calls: list[int | None]) -> Standing:
 
 
 _STANDINGS: Remembered[str, Mapping[str, Standing]] = Remembered(_read, seconds=lambda: _REMEMBERED_SECONDS)
-
-
-def forget() -> None:
-    """Look again."""
-    _STANDINGS.forget()

@@ -6,7 +6,7 @@ import base64
 import hashlib
 import hmac
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from datetime import datetime
@@ -47,6 +47,22 @@ class Road:
         if self.channel is None:
             raise ValueError("this road leads nowhere")
         return self.channel
+
+
+@dataclass(frozen=True, slots=True)
+class Tried:
+    """An earlier attempt of an output. A handle names work that may still go on upstream."""
+
+    channel_id: uuid.UUID
+    status: str
+    handle: str = ""
+    error_kind: str = ""
+    image_model: str | None = None
+
+
+def unanswered_count(tried: Sequence[Tried]) -> int:
+    """How many of them went unanswered, and may be billed."""
+    return sum(each.error_kind == "unknown" for each in tried)
 
 
 def pack_parts(parts: tuple[Part, ...]) -> list[dict[str, str]]:

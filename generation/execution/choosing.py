@@ -11,8 +11,7 @@ from datetime import datetime
 from accounts.transactions import repeatable, write_transaction
 from generation.channels import registry
 from generation.contract import Call
-from generation.execution.calls import Road, attempt_for, call_without_files, needs_files
-from generation.execution.house_roads import Tried
+from generation.execution.calls import Road, Tried, attempt_for, call_without_files, needs_files
 from generation.execution.jobs import Joining, join
 from generation.execution.leases import Lease, claim, claim_and_send, lease_of, lock_due
 from generation.execution.roads import Map
@@ -60,7 +59,7 @@ def take_each(output_ids: Sequence[uuid.UUID], *, now: datetime) -> list[Taken |
 def _on_their_roads(outputs: Collection[Output], now: datetime) -> list[Taken]:
     """One look at the channels of each mode and model, one at earlier attempts."""
     roads = Map(list(outputs), now=now)
-    attempts = _earlier_attempts([output.pk for output in outputs if output.lease_number])
+    attempts = earlier_attempts([output.pk for output in outputs if output.lease_number])
     taken = []
     for output in outputs:
         road = roads.road(output, attempts.get(output.pk, []))
@@ -92,7 +91,8 @@ def _hand_over(attempts: Sequence[Attempt]) -> None:
         earlier.update(cost_micros=0)
 
 
-def _earlier_attempts(output_ids: Sequence[uuid.UUID]) -> Mapping[uuid.UUID, list[Tried]]:
+def earlier_attempts(output_ids: Sequence[uuid.UUID]) -> Mapping[uuid.UUID, list[Tried]]:
+    """What was tried for outputs before, in order; nothing is kept of one that was never tried."""
     found: dict[uuid.UUID, list[Tried]] = defaultdict(list)
     if output_ids:
         rows = Attempt.objects.filter(output__in=output_ids).order_by("output_id", "number")

@@ -14,9 +14,8 @@ from django.db import connection
 
 from accounts.transactions import write_transaction
 from generation.channels import routing
-from generation.execution.calls import Road, attempt_for, call_for
-from generation.execution.choosing import Sending
-from generation.execution.house_roads import Tried
+from generation.execution.calls import Road, attempt_for, call_for, unanswered_count
+from generation.execution.choosing import Sending, earlier_attempts
 from generation.execution.leases import Lease, send_beside
 from generation.execution.roads import Map
 from generation.models import Attempt, Output
@@ -88,10 +87,8 @@ def _another(first: Attempt) -> Road | None:
     """The best road beside the one that is taken, if one is open now."""
     now = datetime.now(UTC)
     output = Output.objects.select_related("generation__price", "generation__image_model").get(pk=first.output_id)
-    rows = Attempt.objects.filter(output=output).order_by("number")
-    columns = ("channel_id", "status", "handle", "error_kind", "image_model_id")
-    tried = [Tried(*each) for each in rows.values_list(*columns)]
-    if sum(each.error_kind == "unknown" for each in tried) + 2 > routing.MAX_UNKNOWNS:
+    tried = earlier_attempts([output.pk])[output.pk]
+    if unanswered_count(tried) + 2 > routing.MAX_UNKNOWNS:
         # If both went unanswered, it would be more often than an output is worth.
         return None
     with write_transaction():

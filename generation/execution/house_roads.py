@@ -4,29 +4,20 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 from generation.channels import registry
 from generation.channels.models import Channel
 from generation.channels.seed import CACHE, HOUSE, PLACEHOLDER
-from generation.execution.calls import Road
+from generation.execution.calls import Road, Tried
 from generation.models import Output, State
 
-
-@dataclass(frozen=True, slots=True)
-class Tried:
-    """An earlier attempt of an output. A handle names work that may still go on upstream."""
-
-    channel_id: uuid.UUID
-    status: str
-    handle: str = ""
-    error_kind: str = ""
-    image_model: str | None = None
+# What a stored image is to a request: its answer, or what stands in for one.
+HIT, STALE = "hit", "stale"
 
 
 def is_hit(output: Output, tried: Sequence[Tried]) -> bool:
     """Whether what was made before answers the request, and was not tried in vain."""
-    return output.generation.routing.get("cache") == "hit" and output.source_id is not None and not tried
+    return output.generation.routing.get("cache") == HIT and output.source_id is not None and not tried
 
 
 def to_source(output: Output, number: int) -> Road:
@@ -39,7 +30,7 @@ def has_last_resort(output_id: uuid.UUID) -> bool:
     """Whether there is something better than a failure, if no channel can make the image."""
     output = Output.objects.select_related("generation").get(pk=output_id)
     routing = output.generation.routing
-    return bool(routing.get("on_failure") or (routing.get("cache") == "stale" and output.source_id))
+    return bool(routing.get("on_failure") or (routing.get("cache") == STALE and output.source_id))
 
 
 def last_resort(output: Output, tried: Sequence[Tried], number: int) -> Road | None:
@@ -47,9 +38,9 @@ def last_resort(output: Output, tried: Sequence[Tried], number: int) -> Road | N
     routing = output.generation.routing
     if _was_tried(tried):
         return None
-    if routing.get("cache") == "stale" and output.source_id is not None:
+    if routing.get("cache") == STALE and output.source_id is not None:
         return to_source(output, number)
-    if routing.get("on_failure") != "placeholder":
+    if routing.get("on_failure") != PLACEHOLDER:
         return None
     source_id = _newest_of_its_content(output)
     if source_id is not None:

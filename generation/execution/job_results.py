@@ -11,6 +11,7 @@ from generation import settlement
 from generation.contract import Answer, ChannelError
 from generation.execution import job_calls, results
 from generation.execution.leases import Lease
+from generation.execution.roads import may_run_on
 from generation.models import Attempt, Job, State
 
 logger = logging.getLogger(__name__)
@@ -42,7 +43,7 @@ def _settle_one(attempt: Attempt, found: Answer | ChannelError) -> None:
         else:
             results.answered(lease, attempt, found, now=now)
     except Exception:
-        # The others are settled all the same; this one is taken in again with the job's next round.
+        # What is settled stays so; the job's next round takes in this one and all that come after it.
         logger.exception("a result of output %s could not be settled", attempt.output_id)
         raise
     finally:
@@ -58,7 +59,7 @@ def _failed(lease: Lease, attempt: Attempt, error: ChannelError, now: datetime) 
     """An item that failed is tried again, alone or with others, as long as there is time."""
     results.end_attempt(lease, attempt, error, now=now)
     deadline = attempt.output.generation.deadline_at
-    if deadline is None or now < deadline or results.may_run_on(attempt.output.generation):
+    if deadline is None or now < deadline or may_run_on(attempt.output.generation):
         return
     with write_transaction():
         settlement.fail(

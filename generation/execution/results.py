@@ -138,11 +138,6 @@ def _move_on(lease: Lease, attempt: Attempt, error: ChannelError, *, now: dateti
     requeue(lease, seconds=_delay(attempt, error, now), now=now)
 
 
-def may_run_on(generation: Generation) -> bool:
-    """Whether an output whose day is over is made at once instead, as its request allowed and its hold covers."""
-    return bool(generation.routing.get("is_run_on"))
-
-
 def _delay(attempt: Attempt, error: ChannelError, now: datetime) -> float:
     """Seconds until the next try: none where another road is open, else by the upstream's word or a growing wait."""
     if error.kind in ("unauthorized", "interrupted"):

@@ -16,8 +16,7 @@ from generation.channels.models import Channel
 from generation.channels.standing import Standing, standings
 from generation.contract import Usage
 from generation.execution import house_roads
-from generation.execution.calls import Road, made_size, token_estimate
-from generation.execution.house_roads import Tried
+from generation.execution.calls import Road, Tried, made_size, token_estimate, unanswered_count
 from generation.models import Attempt, Generation, ImageModel, Output
 
 _Key = tuple[str, str, registry.Needs]
@@ -47,12 +46,13 @@ class Map:
         followed = self._followed(output, tried)
         if followed is not None:
             return Road(followed[0], None, number, handle=followed[1])
-        options = [] if _went_unanswered(tried) else list(self._candidates(output))
-        choice = self._choose(options, self._errors(output, options, tried))
-        taken = next((option for option in options if option[0] is choice.candidate), None)
+        # What might be billed was asked for often enough.
+        is_over = unanswered_count(tried) >= routing.MAX_UNKNOWNS
+        options = [] if is_over else self._candidates(output)
+        taken, wait_until = self._choose(options, self._errors(output, options, tried))
         if taken is None:
-            wait = Road(None, choice.wait_until, number)
-            return wait if choice.wait_until else house_roads.last_resort(output, tried, number) or wait
+            wait = Road(None, wait_until, number)
+            return wait if wait_until else house_roads.last_resort(output, tried, number) or wait
         _, channel, image_model = taken
         self._rooms.take(channel, token_estimate(generation))
         other = image_model if image_model.pk != generation.image_model_id else None
@@ -128,20 +128,22 @@ class Map:
         standing = standings(channel.mode).get(str(channel.pk), Standing()) if sort else Standing()
         return {"latency": standing.latency_ms, "success": 1 - standing.success}.get(sort or "", 0.0)
 
-    def _choose(self, options: Sequence[_Option], errors: Mapping[str, int]) -> routing.Choice:
-        """A road that failed again and again is taken by one call alone, until that one tells how it went."""
-        candidates = [option[0] for option in options]
+    def _choose(self, options: Sequence[_Option], errors: Mapping[str, int]) -> tuple[_Option | None, datetime | None]:
+        """The option to take, or else until when to wait.
+
+        A road that failed again and again is taken by one call alone, until that one tells how it went.
+        """
         while True:
-            choice = routing.choose(candidates, errors, now=self._now, chance=random.random())
+            choice = routing.choose([option[0] for option in options], errors, now=self._now, chance=random.random())
             taken = next((option for option in options if option[0] is choice.candidate), None)
-            if taken is None or not health.is_half_open(taken[1], taken[2].pk):
-                return choice
-            if health.take_probe(taken[1], taken[2].pk, now=self._now):
-                return choice
-            until = health.cool_until(taken[1], taken[2].pk)
-            place = candidates.index(taken[0])
-            candidates[place] = replace(taken[0], cool_until=until)
-            options = [*options[:place], (candidates[place], *taken[1:]), *options[place + 1 :]]
+            if taken is None:
+                return None, choice.wait_until
+            candidate, channel, image_model = taken
+            is_half_open = health.is_half_open(channel, image_model.pk)
+            if not is_half_open or health.take_probe(channel, image_model.pk, now=self._now):
+                return taken, None
+            later = replace(candidate, cool_until=health.cool_until(channel, image_model.pk))
+            options = [(later, *each[1:]) if each is taken else each for each in options]
 
     @staticmethod
     def _errors(output: Output, options: Sequence[_Option], tried: Sequence[Tried]) -> Mapping[str, int]:
@@ -154,18 +156,20 @@ class Map:
         )
 
 
-def _went_unanswered(tried: Sequence[Tried]) -> bool:
-    """Whether what might be billed was asked for often enough."""
-    return sum(each.error_kind == "unknown" for each in tried) >= routing.MAX_UNKNOWNS
+def may_run_on(generation: Generation) -> bool:
+    """Whether an output whose day is over is made at once instead, as its request allowed and its hold covers."""
+    return bool(generation.routing.get("is_run_on"))
 
 
 def needs_of(generation: Generation, *, at: datetime) -> registry.Needs:
     """What an output of this generation asks of a road at a moment. Past its deadline it may run on at once."""
     is_late = generation.deadline_at is not None and generation.deadline_at <= at
-    lane = "standard" if is_late and generation.routing.get("is_run_on") else generation.price.lane
-    asked = {"grounding": generation.is_grounded, "thinking": bool(generation.thinking_level)}
-    asked["mask"] = generation.image_model.has_mask and bool(generation.input_image_count)
-    abilities = frozenset(name for name, is_asked in asked.items() if is_asked)
+    lane = "standard" if is_late and may_run_on(generation) else generation.price.lane
+    abilities = registry.abilities(
+        grounding=generation.is_grounded,
+        thinking=bool(generation.thinking_level),
+        mask=generation.image_model.has_mask and bool(generation.input_image_count),
+    )
     return registry.Needs(lane, abilities, registry.owner(generation.account_id))
 
 

@@ -10,12 +10,12 @@ from datetime import datetime, timedelta
 
 from accounts.authentication import Requester
 from generation import media
+from generation.channels.seed import PLACEHOLDER
 from generation.contract import GenerationRequest
+from generation.execution.house_roads import HIT, STALE
 from generation.fingerprints import fingerprint
 from generation.models import Generation, ImageModel, Output, State
 from generation.preferences import Cache, Preferences
-
-HIT, STALE = "hit", "stale"
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +79,7 @@ def newest(account_id: uuid.UUID, mode: str, content_sha256: str) -> list[Output
 
 
 def _is_placeholder(outputs: Sequence[Output]) -> bool:
-    return any(output.attempts.filter(is_delivered=True, channel__kind="placeholder").exists() for output in outputs)
+    return any(output.attempts.filter(is_delivered=True, channel__kind=PLACEHOLDER).exists() for output in outputs)
 
 
 def _content(requester: Requester, request: GenerationRequest, image_model: ImageModel) -> str:

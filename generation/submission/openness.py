@@ -18,8 +18,7 @@ _PARAMS = {"grounding": "search_grounding", "thinking": "thinking_level"}
 
 def abilities_of(request: GenerationRequest) -> frozenset[str]:
     """What a request asks of a road beside pictures for words."""
-    asked = {"grounding": request.search_grounding, "thinking": bool(request.thinking_level)}
-    return frozenset(name for name, is_asked in asked.items() if is_asked)
+    return registry.abilities(grounding=request.search_grounding, thinking=bool(request.thinking_level))
 
 
 def routing_of(requester: Requester, request: GenerationRequest, *, now: datetime) -> Routing:
@@ -75,8 +74,8 @@ def check_channel(requester: Requester, request: GenerationRequest, image_model:
 
 def _check_needs(requester: Requester, request: GenerationRequest, image_model: str) -> None:
     """Every lane needs a road that can do what is asked; which lane it is, is settled later."""
+    owner = registry.owner(requester.account.pk)
     for ability in sorted(abilities_of(request)):
-        owner = registry.owner(requester.account.pk)
         needs = [registry.Needs(lane, frozenset({ability}), owner) for lane in LANE_SECONDS]
         if not any(registry.is_served(requester.mode, image_model, each) for each in needs):
             message = f"No channel for {image_model} offers {ability} here."

@@ -16,6 +16,7 @@ from generation.channels.fakes.faults import Fault
 from generation.channels.models import Channel
 from generation.models import Charge, Generation, Media, Output, Price
 from tests.upstreams.openai_service import FakeChat
+from tests.upstreams.roads import road_to
 
 pytestmark = pytest.mark.usefixtures("audited")
 
@@ -26,9 +27,7 @@ PRICE = 147_400
 def fake() -> Iterator[FakeChat]:
     """A live channel that draws another picture for each request."""
     with FakeChat() as found:
-        channel = Channel(name="road", kind="openai_chat", mode="live", base_url=found.base_url)
-        channel.set_secret("sk-a-secret")
-        channel.save()
+        road_to(found.base_url, "road")
         yield found
 
 

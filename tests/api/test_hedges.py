@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 
 from generation.channels.fakes.faults import Fault
-from generation.channels.models import Channel
 from generation.models import Attempt, Charge, Output, Price
 from tests.upstreams.openai_service import FakeChat
+from tests.upstreams.roads import road_to
 
 pytestmark = pytest.mark.usefixtures("audited")
 
@@ -21,9 +21,7 @@ PRICE, SECOND = 147_400, 134_000
 def roads() -> Iterator[tuple[FakeChat, FakeChat]]:
     with FakeChat(cached=True) as first, FakeChat(cached=True) as second:
         for priority, (name, fake) in enumerate((("first", first), ("second", second))):
-            channel = Channel(name=name, kind="openai_chat", mode="live", base_url=fake.base_url, priority=priority)
-            channel.set_secret("sk-a-secret")
-            channel.save()
+            road_to(fake.base_url, name, priority=priority)
         yield first, second
 
 

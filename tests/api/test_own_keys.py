@@ -16,6 +16,7 @@ from generation.channels.fakes.faults import Fault
 from generation.channels.models import Channel
 from generation.models import Attempt, Charge, Output, Price
 from tests.upstreams.openai_service import FakeChat
+from tests.upstreams.roads import road_to
 
 pytestmark = pytest.mark.usefixtures("audited")
 
@@ -35,9 +36,7 @@ def provider(monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeChat]:
 def house(provider: FakeChat) -> Iterator[FakeChat]:
     """Another one, to which the house's own channel leads."""
     with FakeChat(cached=True) as found:
-        channel = Channel(name="house", kind="openai_chat", mode="live", base_url=found.base_url)
-        channel.set_secret("sk-of-the-house")
-        channel.save()
+        road_to(found.base_url, "house", secret="sk-of-the-house")
         yield found
 
 

@@ -10,6 +10,7 @@ import pytest
 from generation.channels.models import Channel
 from generation.models import Charge, Generation, Output, Price
 from tests.upstreams.openai_service import FakeChat
+from tests.upstreams.roads import road_to
 
 PRO, LITE = "gemini-3-pro-image", "gemini-3.1-flash-lite-image"
 # 0.134 and 0.067 dollars with 10 %.
@@ -51,7 +52,7 @@ def test_a_lane_without_a_price_or_a_road_is_refused(api: Any, alice: Any) -> No
     without_price = _quote(api, alice, model="gemini-2.5-flash-image", lane="flex").json()["error"]
     assert (without_price["code"], without_price["param"]) == ("lane_not_available", "lane")
     with FakeChat() as fake:
-        _road(fake.base_url, "reseller")
+        road_to(fake.base_url, "reseller")
         without_road = api(alice, "POST", "quotes", {"prompt": "x", "lane": "flex"}, mode="live").json()["error"]
     assert without_road["code"] == "lane_not_available"
 
@@ -129,13 +130,6 @@ def test_a_price_at_the_maximum_is_accepted(api: Any, alice: Any) -> None:
     assert _quote(api, alice, lane="auto", routing={"max_price_usd": 0.08}).json()["lane"] == "flex"
 
 
-def _road(base_url: str, name: str, **fields: Any) -> Channel:
-    channel = Channel(name=name, kind="openai_chat", mode="live", base_url=base_url, **fields)
-    channel.set_secret("sk-or-a-secret")
-    channel.save()
-    return channel
-
-
 def _make(api: Any, alice: Any, queue: Any, **routing: Any) -> Output:
     body = {"prompt": "a lighthouse", "image_size": "1K", "routing": routing}
     made = api(alice, "POST", "generations", body, mode="live")
@@ -154,14 +148,14 @@ def test_models_that_no_live_channel_serves_are_not_listed(api: Any, alice: Any)
 
     assert {PRO, "flux-2-pro"} <= listed(), "without any live channel all of them are"
     with FakeChat() as fake:
-        _road(fake.base_url, "reseller", only_models=[PRO, LITE])
+        road_to(fake.base_url, "reseller", only_models=[PRO, LITE])
         assert listed() == {PRO, LITE}
 
 
 def test_a_request_names_its_roads(api: Any, alice: Any, queue: Any) -> None:
     with FakeChat(cached=True) as fake:
         for priority, name in enumerate(("first", "second", "third"), start=1):
-            _road(fake.base_url, name, priority=priority)
+            road_to(fake.base_url, name, priority=priority)
         assert _taken(_make(api, alice, queue)) == ["first"]
         assert _taken(_make(api, alice, queue, only=["second", "third"])) == ["second"]
         assert _taken(_make(api, alice, queue, order=["third", "second"])) == ["third"]
@@ -173,8 +167,8 @@ def test_a_request_names_its_roads(api: Any, alice: Any, queue: Any) -> None:
 
 def test_the_cheapest_road_goes_first_if_asked(api: Any, alice: Any, queue: Any) -> None:
     with FakeChat(cached=True) as fake:
-        _road(fake.base_url, "list price", priority=1)
-        _road(fake.base_url, "reseller", priority=2, call_micros={PRO: {"1K": 90_000}})
+        road_to(fake.base_url, "list price", priority=1)
+        road_to(fake.base_url, "reseller", priority=2, call_micros={PRO: {"1K": 90_000}})
         assert _taken(_make(api, alice, queue)) == ["list price"]
         output = _make(api, alice, queue, sort="price")
         assert _taken(output) == ["reseller"]
@@ -183,7 +177,7 @@ def test_the_cheapest_road_goes_first_if_asked(api: Any, alice: Any, queue: Any)
 
 def test_what_an_upstream_says_it_bills_is_what_it_costs(api: Any, alice: Any, queue: Any) -> None:
     with FakeChat(cached=True, cost=0.1391) as fake:
-        _road(fake.base_url, "openrouter", call_micros={PRO: 90_000})
+        road_to(fake.base_url, "openrouter", call_micros={PRO: 90_000})
         assert _make(api, alice, queue).charge.cost_micros == 139_100
 
 
@@ -192,8 +186,8 @@ def test_another_model_stands_in_at_its_own_price(api: Any, alice: Any, queue: A
 
     with FakeChat(cached=True) as down, FakeChat(cached=True) as up:
         down.fault_for = lambda _request: Fault("503")
-        _road(down.base_url, "pro road", only_models=[PRO])
-        _road(up.base_url, "nano road", only_models=["gemini-nano-banana-2.1"])
+        road_to(down.base_url, "pro road", only_models=[PRO])
+        road_to(up.base_url, "nano road", only_models=["gemini-nano-banana-2.1"])
         output = _make(api, alice, queue, fallback_models=["nano-banana-2.1"])
         shown = api(alice, "GET", f"generations/{output.generation.public_id}", mode="live").json()
     assert _taken(output)[-1] == "nano road"
@@ -208,7 +202,7 @@ def test_one_channel_can_make_it_with_another_model(api: Any, alice: Any, queue:
 
     with FakeChat(cached=True) as fake:
         fake.fault_for = lambda asked: Fault("503") if "3-pro" in asked.body["model"] else None
-        _road(fake.base_url, "only")
+        road_to(fake.base_url, "only")
         output = _make(api, alice, queue, fallback_models=["nano-banana-2.1"])
         attempts = list(output.attempts.order_by("number").values_list("status", "image_model_id"))
     assert attempts == [("error", None)] * 5 + [("ok", "gemini-nano-banana-2.1")]
@@ -217,7 +211,7 @@ def test_one_channel_can_make_it_with_another_model(api: Any, alice: Any, queue:
 def test_an_edit_stays_with_the_channel_that_made_the_image(api: Any, alice: Any, queue: Any) -> None:
     with FakeChat(cached=True) as fake:
         for name in ("one", "other"):
-            _road(fake.base_url, name)
+            road_to(fake.base_url, name)
         first = _make(api, alice, queue)
         home = _taken(first)[0]
         for _ in range(6):
@@ -240,9 +234,7 @@ def test_a_mask_goes_with_its_reference_to_a_model_that_fills(api: Any, alice: A
     image = base64.b64encode(png()).decode()
     references = [{"data": image}, {"data": image, "role": "mask"}]
     with FakeBfl(cached=True, pending_polls=0) as fake:
-        channel = Channel(name="bfl", kind="bfl", mode="live", base_url=fake.base_url)
-        channel.set_secret("a-secret")
-        channel.save()
+        road_to(fake.base_url, "bfl", kind="bfl")
         body = {"prompt": "a window", "model": "flux-pro-1.0-fill", "references": references}
         assert api(alice, "POST", "generations", body, mode="live").status_code == 202
         queue.run_to_the_end()
@@ -257,8 +249,8 @@ def test_a_mask_goes_with_its_reference_to_a_model_that_fills(api: Any, alice: A
 
 def test_a_minute_has_no_more_calls_than_the_provider_allows(api: Any, alice: Any, queue: Any) -> None:
     with FakeChat(cached=True) as fake:
-        _road(fake.base_url, "narrow", priority=1, requests_per_minute=2)
-        _road(fake.base_url, "wide", priority=2)
+        road_to(fake.base_url, "narrow", priority=1, requests_per_minute=2)
+        road_to(fake.base_url, "wide", priority=2)
         body = {"prompt": "a lighthouse", "image_size": "1K", "n": 5}
         assert api(alice, "POST", "generations", body, mode="live").status_code == 202
         queue.run_to_the_end()
@@ -268,6 +260,6 @@ def test_a_minute_has_no_more_calls_than_the_provider_allows(api: Any, alice: An
 
 def test_roads_of_one_priority_share_by_weight(api: Any, alice: Any, queue: Any) -> None:
     with FakeChat(cached=True) as fake:
-        _road(fake.base_url, "never", weight=0)
-        _road(fake.base_url, "always", weight=1)
+        road_to(fake.base_url, "never", weight=0)
+        road_to(fake.base_url, "always", weight=1)
         assert {_taken(_make(api, alice, queue))[0] for _ in range(8)} == {"always"}

@@ -14,6 +14,8 @@ from django.core.management import CommandError, call_command
 from generation import price_books
 from generation.management.commands import simulate_costs
 from generation.models import Charge, Generation
+from tests.upstreams.openai_service import FakeChat
+from tests.upstreams.roads import road_to
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -106,13 +108,8 @@ def test_last_month_is_replayed_as_it_was_measured(
     api: Any, alice: Any, queue: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What was made in test mode cost nothing and is left out."""
-    from generation.channels.models import Channel
-    from tests.upstreams.openai_service import FakeChat
-
     with FakeChat(cached=True) as fake:
-        channel = Channel(name="reseller", kind="openai_chat", mode="live", base_url=fake.base_url)
-        channel.set_secret("sk-a-secret")
-        channel.save()
+        road_to(fake.base_url, "reseller")
         for mode in ("live", "live", "test"):
             api(alice, "POST", "generations", {"prompt": "a lighthouse", "image_size": "4K"}, mode=mode)
         queue.run_to_the_end()

@@ -14,10 +14,10 @@ import pytest
 from accounts.ledger.models import Hold
 from generation import submission
 from generation.channels.fakes.faults import Fault
-from generation.channels.models import Channel
 from generation.contract import GenerationRequest
 from generation.models import Attempt, Charge, Generation, Output
 from tests.faults.upstreams import SPEAKERS, Fake
+from tests.upstreams.roads import road_to
 
 pytestmark = [
     pytest.mark.django_db(transaction=True),
@@ -72,9 +72,7 @@ def test_a_thousand_prompts_over_three_bad_roads_end_once_each_with_the_true_sto
     for priority, kind in enumerate(KINDS):
         fake = start_fake(kind, "three roads")
         fake.fault_for = weather.over(kind)
-        channel = Channel(name=kind, kind=kind, mode="live", base_url=fake.base_url, priority=priority % 2)
-        channel.set_secret(SPEAKERS[kind].secret)
-        channel.save()
+        road_to(fake.base_url, kind, kind=kind, secret=SPEAKERS[kind].secret, priority=priority % 2)
     numbers = {}
     for start in range(0, COUNT, 50):
         for number in range(start, start + 50):

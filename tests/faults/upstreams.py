@@ -27,6 +27,7 @@ from tests.upstreams.ai_gateway import FakeAiGateway
 from tests.upstreams.bfl import NAMES_PLAYED as BFL_NAMES
 from tests.upstreams.bfl import FakeBfl
 from tests.upstreams.openai_service import CHAT_NAMES, IMAGES_NAMES, FakeChat, FakeImages
+from tests.upstreams.roads import road_to
 from tests.upstreams.vertex import NAMES_PLAYED as VERTEX_NAMES
 from tests.upstreams.vertex import SECRET as VERTEX_SECRET
 from tests.upstreams.vertex import FakeVertex
@@ -185,10 +186,7 @@ class Upstream:
 
     def road_to(self, base_url: str, *, name: str, priority: int) -> Channel:
         """Another live channel of the same kind."""
-        channel = Channel(name=name, kind=self.kind, mode="live", priority=priority, base_url=base_url)
-        channel.set_secret(self.speaker.secret)
-        channel.save()
-        return channel
+        return road_to(base_url, name, kind=self.kind, secret=self.speaker.secret, priority=priority)
 
     def lead_to(self, base_url: str) -> None:
         """Point the channel elsewhere."""

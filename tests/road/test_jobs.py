@@ -22,6 +22,8 @@ from generation.channels.models import Channel
 from generation.contract import Answer, ChannelError, GenerationRequest, SpooledImage, Usage
 from generation.models import Attempt, Charge, Generation, Job, Output, State
 from generation.preferences import Preferences, Routing
+from tests.upstreams.openai_service import FakeChat
+from tests.upstreams.roads import road_to
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("audited")]
 
@@ -329,12 +331,8 @@ def test_after_its_day_an_item_fails_for_free(alice: Any, queue: Any, provider: 
 def test_who_asked_so_has_it_made_at_once_after_the_deadline_within_the_hold(
     alice: Any, queue: Any, provider: Provider
 ) -> None:
-    from tests.upstreams.openai_service import FakeChat
-
     with FakeChat(cached=True) as fake:
-        road = Channel(name="at once", kind="openai_chat", mode="live", base_url=fake.base_url)
-        road.set_secret("sk-a-secret")
-        road.save()
+        road_to(fake.base_url, "at once")
         made = _ask(alice, 2, is_run_on=True)
         assert made.quote_micros == 2 * STANDARD
         _go_on(queue, 4)

@@ -10,6 +10,7 @@ import io
 import json
 import re
 import secrets
+from abc import abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from email.parser import BytesParser
@@ -89,8 +90,9 @@ class _Service(FakeUpstream):
         except (AttributeError, TypeError, KeyError, ValueError) as error:
             return json_reply(400, _error(400, f"The request is malformed: {error}", "invalid_request_error"))
 
+    @abstractmethod
     def answer(self, request: Request, body: Any, fault: Fault) -> Reply:
-        raise NotImplementedError
+        """The answer to a request whose key is right."""
 
     def picture(self, asked: _Asked, fault: Fault, *, variant: int = 0) -> tuple[bytes, str]:
         size = "1K" if fault.name == "wrong-size" else asked.image_size

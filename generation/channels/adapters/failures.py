@@ -46,7 +46,7 @@ def translate(error: Exception, exchange: Exchange, secret: str, deadline_second
     if _is_answered(error, exchange):
         return answered(exchange.status or 0, tell(error), exchange.headers, secret, request_id)
     kind: ErrorKind = "unknown" if exchange.is_sent else "unreachable"
-    message = _redacted(_described(error, deadline_seconds), secret)
+    message = redacted(_described(error, deadline_seconds), secret)
     return ChannelError(kind, message, status=exchange.status, upstream_request_id=request_id)
 
 
@@ -55,7 +55,7 @@ def answered(status: int, told: Told, headers: Mapping[str, str], secret: str, r
     message = told.message or headers.get("content-type", "no message")
     return ChannelError(
         told.kind or kind_of(status),
-        _redacted(f"{status} {message}", secret),
+        redacted(f"{status} {message}", secret),
         status=status,
         retry_after_seconds=_retry_after_seconds(headers, told),
         upstream_request_id=request_id,
@@ -110,5 +110,6 @@ def _described(error: Exception, deadline_seconds: float) -> str:
     return f"{type(error).__name__}: what came is no answer of this provider's"
 
 
-def _redacted(message: str, secret: str) -> str:
+def redacted(message: str, secret: str) -> str:
+    """An upstream's words without our key, and no more of them than a row takes."""
     return (message.replace(secret, "[API key]") if secret else message)[:MESSAGE_CHARACTERS]

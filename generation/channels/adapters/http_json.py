@@ -62,15 +62,20 @@ def _parts(files: Sequence[tuple[str, ImageFile]]) -> list[tuple[str, tuple[str,
 
 
 def _read(response: Any) -> Answered:
-    try:
-        body = json.loads(response.content)
-    except (ValueError, RecursionError):
-        body = None
+    body = parsed(response.content)
     if not response.is_success:
         raise Refused(response.status_code, body)
     if body is None:
         raise ValueError("the answer is no JSON")
     return Answered(body, response.headers)
+
+
+def parsed(content: bytes) -> Any:
+    """The JSON of a body, or None where there is none."""
+    try:
+        return json.loads(content)
+    except (ValueError, RecursionError):
+        return None
 
 
 def as_base64(file: ImageFile) -> str:

@@ -6,6 +6,7 @@ import asyncio
 import json
 import threading
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -32,7 +33,7 @@ class Recorded:
     received_at: float
 
 
-class FakeUpstream:
+class FakeUpstream(ABC):
     """A server in a thread of its own: `with FakeGemini() as fake: ... fake.base_url`.
 
     `script` holds the faults of the next requests for work, one each (None plays none). When it is empty,
@@ -62,17 +63,17 @@ class FakeUpstream:
         self._failure: OSError | None = None
         self._thread: threading.Thread | None = None
 
+    @abstractmethod
     def is_work(self, request: Request) -> bool:
         """Whether a request asks for work: only those are counted, recorded and struck by faults."""
-        raise NotImplementedError
 
+    @abstractmethod
     def prompt_of(self, body: Any) -> str:
         """The words of a request, in which a fault may be named."""
-        raise NotImplementedError
 
+    @abstractmethod
     def respond(self, request: Request, body: Any, fault: Fault) -> Reply:
         """The complete answer, errors included. CPU-bound: it draws."""
-        raise NotImplementedError
 
     def __enter__(self) -> Self:
         self.start()

@@ -6,12 +6,12 @@ The protocol is that of @ai-sdk/gateway in specification version 3, where files 
 from __future__ import annotations
 
 import base64
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from generation.channels.adapters.conversation import is_restorable, label
 from generation.channels.adapters.http_json import as_base64
-from generation.contract import Call, ImageFile, Part, Turn
+from generation.contract import Call, ImageFile, Part
 from generation.pixels import pixel_size
 
 SPECIFICATION = "3"
@@ -65,7 +65,7 @@ def _language(call: Call) -> dict[str, Any]:
     messages: list[dict[str, Any]] = []
     previous: ImageFile | None = None
     for turn in call.history:
-        if not _is_restorable(turn):
+        if not is_restorable(turn):
             previous = turn.image
             continue
         messages.append(_user(turn.prompt, turn.references, previous))
@@ -118,11 +118,6 @@ def _gateway(options: Mapping[str, str]) -> dict[str, Any]:
     return {"gateway": {"only": providers}} if providers else {}
 
 
-def _is_restorable(turn: Turn) -> bool:
-    """A turn whose picture we cannot send as the model's own is replaced by that picture, sent as a reference."""
-    return any(part.kind == "image" for part in turn.parts)
-
-
 def _user(prompt: str, references: Sequence[ImageFile], previous: ImageFile | None) -> dict[str, Any]:
     parts = [_file(previous)] if previous else []
     parts += _labeled(references)
@@ -131,17 +126,9 @@ def _user(prompt: str, references: Sequence[ImageFile], previous: ImageFile | No
 
 def _labeled(references: Sequence[ImageFile]) -> Iterator[dict[str, Any]]:
     for number, reference in enumerate(references, start=1):
-        if label := _label(number, reference):
-            yield _text(label)
+        if words := label(number, reference):
+            yield _text(words)
         yield _file(reference)
-
-
-def _label(number: int, reference: ImageFile) -> str:
-    if not reference.name and reference.role == "object":
-        return ""
-    # Quoted as JSON, so that a name cannot pass for words of the prompt.
-    name = f", {json.dumps(reference.name, ensure_ascii=False)}" if reference.name else ""
-    return f"Reference {number} ({reference.role}{name}):"
 
 
 def _text(words: str) -> dict[str, Any]:

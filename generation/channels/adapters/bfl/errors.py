@@ -9,7 +9,7 @@ from dataclasses import replace
 from typing import Any
 
 from generation.channels.adapters.bfl.answer import MISSING, WORKING, Reading, Task
-from generation.channels.adapters.failures import MESSAGE_CHARACTERS, Told, answered, kind_of
+from generation.channels.adapters.failures import Told, answered, kind_of, redacted
 from generation.channels.adapters.http_json import Refused, items, mapping, text
 from generation.contract import ChannelError
 
@@ -46,7 +46,7 @@ def while_working(error: Refused, task: Task, secret: str) -> Reading:
 
 def failed(reading: Reading, task: Task, secret: str) -> ChannelError:
     """The upstream itself says that its work came to nothing."""
-    message = f"the task ended with {reading.word}".replace(secret, "[API key]")[:MESSAGE_CHARACTERS]
+    message = redacted(f"the task ended with {reading.word}", secret)
     return ChannelError("failed", message, upstream_request_id=task.id)
 
 

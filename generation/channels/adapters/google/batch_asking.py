@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import TypeVar
@@ -15,7 +14,7 @@ from generation.channels.adapters.calling import header_secret
 from generation.channels.adapters.failures import translate
 from generation.channels.adapters.google.calls import API_VERSION, ORIGIN
 from generation.channels.adapters.google.errors import tell
-from generation.channels.adapters.http_json import Refused
+from generation.channels.adapters.http_json import Refused, parsed
 from generation.contract import ChannelError
 from generation.egress.exchange import DEFAULT_BYTE_CAP
 from generation.egress.transport import Exchange, exchange
@@ -67,15 +66,6 @@ def headers(credentials: Credentials) -> dict[str, str]:
     return {"x-goog-api-key": header_secret(credentials)}
 
 
-def redacted(message: str, credentials: Credentials) -> str:
-    """What the upstream says, without our key."""
-    return (message.replace(credentials.secret, "[API key]") if credentials.secret else message)[:500]
-
-
 async def refusal(response: httpx2.Response) -> Refused:
     """An answered error with what its body says."""
-    try:
-        body = json.loads(await response.aread())
-    except (ValueError, RecursionError):
-        body = None
-    return Refused(response.status_code, body)
+    return Refused(response.status_code, parsed(await response.aread()))

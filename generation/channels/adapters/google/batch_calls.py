@@ -14,8 +14,9 @@ from urllib.parse import quote
 
 from generation import media
 from generation.channels.adapter import Credentials, JobItem, JobState, JobStatus
+from generation.channels.adapters.failures import redacted
 from generation.channels.adapters.google import batch_request, batch_upload
-from generation.channels.adapters.google.batch_asking import RESULT_BYTE_CAP, address, asked, headers, redacted
+from generation.channels.adapters.google.batch_asking import RESULT_BYTE_CAP, address, asked, headers
 from generation.channels.adapters.http_json import get, items, mapping, post, text
 from generation.contract import ChannelError
 from generation.egress import loop
@@ -119,7 +120,7 @@ async def look(name: str, credentials: Credentials) -> JobStatus:
         word = "FAILED" if said else "SUCCEEDED"
     if not word and body.get("name") != name:
         raise ChannelError("failed", "what was answered is no job", status=200)
-    return JobStatus(name, _STATES.get(word, "running"), redacted(text(said.get("message")), credentials))
+    return JobStatus(name, _STATES.get(word, "running"), redacted(text(said.get("message")), credentials.secret))
 
 
 async def _asked_for(path: str, credentials: Credentials) -> Mapping[str, Any]:

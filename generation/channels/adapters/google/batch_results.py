@@ -16,6 +16,7 @@ from google.genai import types
 
 from generation.channels.adapter import Credentials
 from generation.channels.adapters import pictures
+from generation.channels.adapters.failures import redacted
 from generation.channels.adapters.google import answer, batch_lines
 from generation.channels.adapters.google.batch_asking import (
     RESULT_BYTE_CAP,
@@ -23,7 +24,6 @@ from generation.channels.adapters.google.batch_asking import (
     asked,
     headers,
     origin,
-    redacted,
     refusal,
 )
 from generation.channels.adapters.google.calls import API_VERSION
@@ -153,7 +153,7 @@ def _problem(error: Mapping[str, Any], credentials: Credentials) -> ChannelError
     """A google.rpc.Status in our words."""
     code = error.get("code")
     kind = _KINDS.get(code, "failed") if isinstance(code, int) else "failed"
-    return ChannelError(kind, redacted(f"{code} {text(error.get('message'))}", credentials))
+    return ChannelError(kind, redacted(f"{code} {text(error.get('message'))}", credentials.secret))
 
 
 async def _answered(response: Any, spool: Path, record: Exchange) -> Answer:

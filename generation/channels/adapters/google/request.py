@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Sequence
 
 from google.genai import types
 
-from generation.contract import Call, ImageFile, Part, Turn
+from generation.channels.adapters.conversation import is_restorable, label
+from generation.contract import Call, ImageFile, Part
 
 
 def contents(call: Call) -> list[types.Content]:
@@ -15,7 +15,7 @@ def contents(call: Call) -> list[types.Content]:
     turns: list[types.Content] = []
     previous: ImageFile | None = None
     for turn in call.history:
-        if not _is_restorable(turn):
+        if not is_restorable(turn):
             previous = turn.image
             continue
         turns.append(_user(turn.prompt, turn.references, previous))
@@ -47,11 +47,6 @@ def _thinking(level: str | None) -> types.ThinkingConfig | None:
     return types.ThinkingConfig(thinking_level=types.ThinkingLevel(level)) if level else None
 
 
-def _is_restorable(turn: Turn) -> bool:
-    """A turn whose picture we cannot send as the model's own is replaced by that picture, sent as a reference."""
-    return any(part.kind == "image" for part in turn.parts)
-
-
 def _user(prompt: str, references: Sequence[ImageFile], previous: ImageFile | None) -> types.Content:
     parts = [_image(previous)] if previous else []
     parts += _labeled(references)
@@ -60,17 +55,9 @@ def _user(prompt: str, references: Sequence[ImageFile], previous: ImageFile | No
 
 def _labeled(references: Sequence[ImageFile]) -> Iterator[types.Part]:
     for number, reference in enumerate(references, start=1):
-        if label := _label(number, reference):
-            yield types.Part(text=label)
+        if words := label(number, reference):
+            yield types.Part(text=words)
         yield _image(reference)
-
-
-def _label(number: int, reference: ImageFile) -> str:
-    if not reference.name and reference.role == "object":
-        return ""
-    # Quoted as JSON, so that a name cannot pass for words of the prompt.
-    name = f", {json.dumps(reference.name, ensure_ascii=False)}" if reference.name else ""
-    return f"Reference {number} ({reference.role}{name}):"
 
 
 def _image(file: ImageFile) -> types.Part:

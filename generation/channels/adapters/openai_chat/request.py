@@ -6,6 +6,7 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from generation.channels.adapters.conversation import label
 from generation.channels.adapters.http_json import as_data_url
 from generation.contract import Call, ImageFile, Turn
 
@@ -60,10 +61,9 @@ def _user(prompt: str, references: Sequence[ImageFile]) -> dict[str, Any]:
 
 
 def _labeled(references: Sequence[ImageFile]) -> Iterator[dict[str, Any]]:
-    for place, reference in enumerate(references, start=1):
-        if reference.name or reference.role != "object":
-            name = f", {json.dumps(reference.name, ensure_ascii=False)}" if reference.name else ""
-            yield {"type": "text", "text": f"Reference {place} ({reference.role}{name}):"}
+    for number, reference in enumerate(references, start=1):
+        if words := label(number, reference):
+            yield {"type": "text", "text": words}
         yield _image(reference)
 
 
