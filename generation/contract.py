@@ -283,6 +283,11 @@ class Outcome:
     outputs: tuple[OutputOutcome, ...]
 
     @property
+    def model_delivered(self) -> str:
+        """The model that made the images, where it is another than the one that was asked for."""
+        return next((each.model for each in self.images if each.model != self.model), "")
+
+    @property
     def images(self) -> tuple[OutputOutcome, ...]:
         """The outputs that are there."""
         return tuple(each for each in self.outputs if each.mime_type)

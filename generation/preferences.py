@@ -31,6 +31,7 @@ class Routing:
     cost more than `max_price_micros` an image is refused. `fallback_models` may make the image where the model asked
     for cannot. `on_failure` is "placeholder" where an older image, or a drawn one, is better than none. A second
     channel is called beside the first if that has not answered after `hedge_after_seconds`, which has a price.
+    Where `are_names_foreign`, those that nothing here goes by have no effect, instead of being refused.
     """
 
     only: tuple[str, ...] = ()
@@ -40,6 +41,7 @@ class Routing:
     fallback_models: tuple[str, ...] = ()
     on_failure: str = ""
     hedge_after_seconds: float | None = None
+    are_names_foreign: bool = False
 
     def stored(self) -> dict[str, Any]:
         """What was said, as JSON; empty where nothing was."""

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Sequence
+from typing import Any
 
+from django.db.models import Exists, OuterRef, QuerySet
+
+from generation import media
 from generation.channels import registry
 from generation.channels.models import Channel
 from generation.channels.seed import CACHE, HOUSE, PLACEHOLDER
 from generation.execution.calls import Road, Tried
-from generation.models import Output, State
+from generation.models import Attempt, Output, State
 
 # What a stored image is to a request: its answer, or what stands in for one.
 HIT, STALE = "hit", "stale"
@@ -55,12 +59,39 @@ def _was_tried(tried: Sequence[Tried]) -> bool:
 
 def _newest_of_its_content(output: Output) -> uuid.UUID | None:
     generation = output.generation
-    made = Output.objects.filter(
-        account=output.account_id,
-        mode=output.mode,
-        generation__content_sha256=generation.content_sha256,
-        state=State.SUCCEEDED,
-        media__purged_at=None,
+    if not generation.content_sha256:
+        return None
+    made = _models_own(
+        Output.objects.filter(**_content_of(generation.account_id, output.mode, generation.content_sha256))
     )
-    made = made.exclude(attempts__is_delivered=True, attempts__channel__kind=PLACEHOLDER)
-    return made.order_by("-pk").values_list("pk", flat=True).first() if generation.content_sha256 else None
+    return made.order_by("-pk").values_list("pk", flat=True).first()
+
+
+def made_before(account_id: uuid.UUID, mode: str, content_sha256: str) -> list[Output]:
+    """The images of the newest generation of that content that a model made whole and whose files are there."""
+    rows = _models_own(Output.objects.filter(index=0, **_content_of(account_id, mode, content_sha256)))
+    newest = rows.filter(generation__status="succeeded", generation__failed_count=0).order_by("-pk")
+    for generation_id, n in newest.values_list("generation", "generation__n")[:3]:
+        found = _models_own(Output.objects.filter(generation=generation_id, **_DELIVERED))
+        outputs = list(found.select_related("generation", "media").order_by("index"))
+        if len(outputs) == n and all(media.exists(each.media.storage_name) for each in outputs):
+            return outputs
+    return []
+
+
+def _models_own(outputs: QuerySet[Output]) -> QuerySet[Output]:
+    """Those that a model made: a copy is as old as what it was made of, and a placeholder is nobody's."""
+    delivered = Attempt.objects.filter(output=OuterRef("pk"), is_delivered=True, channel__kind__in=HOUSE)
+    return outputs.filter(~Exists(delivered))
+
+
+_DELIVERED = {"state": State.SUCCEEDED, "media__isnull": False, "media__purged_at": None}
+
+
+def _content_of(account_id: uuid.UUID, mode: str, content_sha256: str) -> dict[str, Any]:
+    return {
+        "generation__account": account_id,
+        "generation__mode": mode,
+        "generation__content_sha256": content_sha256,
+        **_DELIVERED,
+    }

@@ -23,7 +23,7 @@ from generation.fingerprints import fingerprint
 from generation.models import Generation, IdempotencyKey, Reference
 from generation.submission import caching, saving
 from generation.submission.joining import Joining, joined
-from generation.submission.openness import check_channel
+from generation.submission.openness import check_channel, routing_of
 from generation.submission.plans import Plan, Quote, find_model, plan
 
 logger = logging.getLogger(__name__)
@@ -45,7 +45,8 @@ def quote(requester: Requester, request: GenerationRequest, *, now: datetime) ->
     """What a request would cost at most. Same checks as accept, nothing fetched, nothing written."""
     found = find_model(requester, request, now=now)
     kept = caching.look(requester, request, found.image_model, now=now)
-    settled = plan(requester, request, found, now=now, kept=kept)
+    routed = routing_of(requester, request, now=now)
+    settled = plan(requester, request, found, now=now, routed=routed, kept=kept)
     return Quote(
         model=settled.image_model.name,
         image_size=settled.choices.image_size,
@@ -82,9 +83,10 @@ def accept(
     if known is not None:
         return Accepted(known)
     kept = caching.look(requester, request, found.image_model, now=now)
+    routed = routing_of(requester, request, now=now)
     if not kept.is_hit:
-        check_channel(requester, request, found.image_model.name)
-    settle = partial(plan, requester, request, found, now=now, kept=kept, is_batch=is_batch)
+        check_channel(requester, request, (found.image_model.name, *routed.routing.fallback_models), kept.has_stand_in)
+    settle = partial(plan, requester, request, found, now=now, routed=routed, kept=kept, is_batch=is_batch)
     settled = settle()
     prepared = _prepare(requester, request, settled, idempotency_key)
     settled = settle(first=prepared[0]) if prepared else settled
@@ -96,8 +98,7 @@ def accept(
         # The same idempotency key came a moment earlier; if it was for another request, this says so.
         return Accepted(_replayed(requester, idempotency_key, request_hash, now) or saved.generation_id)
     crash_points.reached("accept.saved")
-    request_context.note(generation=generation.public_id)
-    _nudge(requester, saved)
+    _nudge(requester, generation, saved)
     return Accepted(generation.pk, queries.reading_at_acceptance(generation, saved.outputs))
 
 
@@ -147,8 +148,9 @@ def _prepare(
     return references.prepare(requester, request.references)
 
 
-def _nudge(requester: Requester, saved: saving.Saved) -> None:
+def _nudge(requester: Requester, generation: Generation, saved: saving.Saved) -> None:
     """The request is accepted whatever happens here: what is not nudged now, the sweeper nudges."""
+    request_context.note(generation=generation.public_id)
     try:
         tasks.nudge(saved.nudged if saved.is_nudged else due(requester.account.pk))
     except Exception:

@@ -12,6 +12,8 @@ from generation.channels import registry
 from generation.contract import Refusal, invalid
 from generation.models import ImageModel, Price
 from generation.preferences import LANE_SECONDS, Preferences
+from generation.submission.caching import Kept
+from generation.submission.openness import Routed
 
 # What "auto" without a deadline waits for.
 _DEFAULT_DEADLINE_SECONDS = LANE_SECONDS["flex"]
@@ -31,34 +33,37 @@ class Terms:
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """What a lane has to serve."""
+    """What a lane has to serve, with this model or one of those that may stand in; some picture may, too."""
 
     mode: str
     image_model: ImageModel
     image_size: str
     needs: registry.Needs
     at: datetime
+    routed: Routed
+    kept: Kept
 
     def price(self, lane: str) -> Price | None:
         return catalog.price_of(self.image_model, self.image_size, at=self.at, lane=lane)
 
     def is_served(self, lane: str) -> bool:
-        return registry.is_served(self.mode, self.image_model.pk, replace(self.needs, lane=lane))
+        if lane == "standard" and self.kept.has_stand_in:
+            return True
+        needs, names = replace(self.needs, lane=lane), (self.image_model.pk, *self.routed.routing.fallback_models)
+        return any(registry.is_served(self.mode, name, needs) for name in names)
 
     def is_own(self, lane: str) -> bool:
         """Whether only the account's own keys may serve it."""
         return registry.is_own_only(registry.own_keys(self.mode, self.image_model.pk, replace(self.needs, lane=lane)))
 
 
-def settle(
-    asked: Asked, wanted: Preferences, *, is_batch: bool, quote: Callable[[Price], int], is_cached: bool = False
-) -> Terms:
+def settle(asked: Asked, wanted: Preferences, *, is_batch: bool, quote: Callable[[Price], int]) -> Terms:
     """The terms of a request, or a refusal. `quote` says what a price makes of it.
 
     What comes in a batch of its own takes the lane of batches where there is one, and is made one by one at the usual
     price where there is none.
     """
-    if is_cached:
+    if asked.kept.is_hit:
         price = catalog.required_price(asked.image_model, asked.image_size, at=asked.at)
         return Terms("standard", price, price.cached_micros, "cache: the same was made before")
     terms = _of_batch(asked, wanted, quote) if is_batch else _of_request(asked, wanted, quote)

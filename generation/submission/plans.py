@@ -17,7 +17,7 @@ from generation.submission import lanes
 from generation.submission.caching import Kept
 from generation.submission.drafts import draft_of
 from generation.submission.lanes import Terms
-from generation.submission.openness import abilities_of, routing_of
+from generation.submission.openness import Routed, abilities_of
 from generation.submission.turns import find_previous, history
 
 
@@ -78,6 +78,7 @@ def plan(
     found: catalog.Found,
     *,
     now: datetime,
+    routed: Routed,
     kept: Kept,
     first: Prepared | None = None,
     is_batch: bool = False,
@@ -85,7 +86,6 @@ def plan(
     """Settle what a request means for this requester, or refuse. `first` is its first reference."""
     if request.preferences.is_draft:
         request = _as_draft(request, found.image_model)
-    routing = routing_of(requester, request, now=now)
     previous = find_previous(requester, request)
     shape = first or (Media.objects.get(output=previous) if previous else None)
     first_size = (shape.width, shape.height) if shape else None
@@ -94,21 +94,18 @@ def plan(
     abilities.check_key(requester.api_key, request, found.image_model, choices.image_size)
     depth, history_images = history(previous, found.image_model.max_references - len(request.references))
     image_count = len(request.references) + history_images
-    owner = registry.owner(requester.account.pk)
-    needs = registry.Needs(abilities=abilities_of(request), owner=owner)
-    asked = lanes.Asked(requester.mode, found.image_model, choices.image_size, needs, now)
-    wanted = replace(request.preferences, routing=routing)
+    needs = registry.Needs(abilities=abilities_of(request), owner=registry.owner(requester.account.pk))
+    asked = lanes.Asked(requester.mode, found.image_model, choices.image_size, needs, now, routed, kept)
+    wanted = replace(request.preferences, routing=routed.routing)
     return Plan(
         image_model=found.image_model,
-        warnings=found.warnings,
+        warnings=(*found.warnings, *routed.warnings),
         choices=choices,
         previous=previous,
         history_depth=depth,
         input_image_count=image_count,
-        terms=lanes.settle(
-            asked, wanted, is_batch=is_batch, is_cached=kept.is_hit, quote=partial(_quote, request, image_count)
-        ),
-        routing=routing,
+        terms=lanes.settle(asked, wanted, is_batch=is_batch, quote=partial(_quote, request, image_count)),
+        routing=routed.routing,
         kept=kept,
     )
 

@@ -12,6 +12,7 @@ from django.db import connection
 
 from accounts.ledger.models import Hold
 from generation import media
+from generation.channels import registry
 from generation.channels.fakes.faults import Fault
 from generation.channels.models import Channel
 from generation.models import Charge, Generation, Media, Output, Price
@@ -86,6 +87,17 @@ def test_it_may_be_as_old_as_the_request_says(api: Any, alice: Any, queue: Any, 
     _older(7000)
     assert _make(api, alice, queue, cache={"max_age_seconds": 8000})["outputs"][0]["origin"] == "cache"
     assert _make(api, alice, queue, cache={"max_age_seconds": 0})["outputs"][0]["origin"] == "model"
+
+
+def test_a_copy_is_as_old_as_what_it_is_a_copy_of(api: Any, alice: Any, queue: Any, fake: FakeChat) -> None:
+    _make(api, alice, queue)
+    _older(3000)
+    for _ in range(4):
+        assert _make(api, alice, queue)["outputs"][0]["origin"] == "cache"
+    first = Generation.objects.earliest("pk")
+    Generation.objects.filter(pk=first.pk).update(created_at=datetime.now(UTC) - timedelta(seconds=3601))
+    assert _make(api, alice, queue)["outputs"][0]["origin"] == "model"
+    assert len(fake.requests) == 2
 
 
 def test_a_key_can_ask_for_it_once_and_for_all(api: Any, alice: Any, queue: Any, fake: FakeChat) -> None:
@@ -175,3 +187,33 @@ def test_a_stored_image_needs_no_channel(api: Any, alice: Any, queue: Any, fake:
     _make(api, alice, queue)
     Channel.objects.filter(name="road").update(is_enabled=False)
     assert _make(api, alice, queue)["outputs"][0]["origin"] == "cache"
+
+
+def _shut(fake: FakeChat) -> None:
+    Channel.objects.filter(name="road").update(disabled_reason="unauthorized: the key is wrong")
+    registry.forget()
+
+
+def test_what_stands_in_does_so_while_every_channel_is_shut(api: Any, alice: Any, queue: Any, fake: FakeChat) -> None:
+    _make(api, alice, queue)
+    _older(7200)
+    _shut(fake)
+    refused = api(alice, "POST", "generations", {"prompt": "a lighthouse"}, mode="live")
+    assert (refused.status_code, refused.json()["error"]["code"]) == (503, "no_channel_available")
+    stale = _make(api, alice, queue, cache={"stale_if_error_seconds": 86_400})
+    assert (stale["outputs"][0]["origin"], stale["price_micros"]) == ("cache", 0)
+    drawn = _make(api, alice, queue, prompt="another", routing={"on_failure": "placeholder"})
+    assert (drawn["outputs"][0]["origin"], drawn["price_micros"]) == ("placeholder", 0)
+    too_old = {"prompt": "a lighthouse", "image_size": "1K", "cache": {"stale_if_error_seconds": 10}}
+    assert api(alice, "POST", "generations", too_old, mode="live").status_code == 503
+
+
+def test_a_key_that_takes_any_picture_gets_the_newest_of_the_same_request(
+    api: Any, alice: Any, queue: Any, fake: FakeChat
+) -> None:
+    key = alice.keys["live"].api_key
+    key.routing = {"on_failure": "placeholder"}
+    key.save()
+    _make(api, alice, queue, cache=None)
+    _shut(fake)
+    assert _make(api, alice, queue, cache=None)["outputs"][0]["origin"] == "cache"

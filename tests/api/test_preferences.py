@@ -197,6 +197,15 @@ def test_another_model_stands_in_at_its_own_price(api: Any, alice: Any, queue: A
     assert (charge.image_model_id, charge.price.image_model_id) == ("gemini-nano-banana-2.1",) * 2
 
 
+def test_another_model_stands_in_where_no_channel_has_the_one_asked_for(api: Any, alice: Any, queue: Any) -> None:
+    with FakeChat(cached=True) as up:
+        road_to(up.base_url, "nano road", only_models=["gemini-nano-banana-2.1"])
+        refused = api(alice, "POST", "generations", {"prompt": "x", "model": PRO}, mode="live")
+        assert (refused.status_code, refused.json()["error"]["code"]) == (400, "model_not_available")
+        output = _make(api, alice, queue, fallback_models=["nano-banana-2.1"])
+    assert (_taken(output), output.price_micros) == (["nano road"], 36_960)
+
+
 def test_one_channel_can_make_it_with_another_model(api: Any, alice: Any, queue: Any) -> None:
     from generation.channels.fakes.faults import Fault
 

@@ -6,7 +6,7 @@ import base64
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from generation.contract import ReferenceInput, Refusal
@@ -271,6 +271,8 @@ PARSERS: dict[str, Any] = {
 
 
 @pytest.mark.parametrize("name", PARSERS)
+# How long a machine takes to draw a body says nothing of its parser.
+@settings(suppress_health_check=[HealthCheck.too_slow])
 @given(body=_bodies)
 def test_any_body_is_a_request_or_a_refusal(name: str, body: dict[str, Any]) -> None:
     try:

@@ -38,6 +38,7 @@ def parse(data: Mapping[str, Any], version: int, model: str) -> tuple[Generation
         seed=fields.whole("seed", 0, 2**31 - 1001),
         metadata=options.user_of(fields),
         tags=options.tags_of(fields),
+        preferences=options.preferences_of(fields),
     )
     return request, Options(Warnings(version, tuple(options.not_routed(fields))))
 
@@ -62,7 +63,7 @@ def render(outcome: Outcome, how: Options, image: Base64) -> dict[str, Any]:
     given, out = sum(each.input_tokens for each in usage), sum(each.output_tokens for each in usage)
     return {
         "images": [image(each) for each in made],
-        "warnings": how.warnings.render(),
+        "warnings": how.warnings.render(outcome),
         "providerMetadata": {
             "google": {"images": [{} for _ in made]},
             "gateway": options.gateway_metadata(outcome.id, outcome.price_micros),

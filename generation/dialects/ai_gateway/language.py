@@ -46,6 +46,7 @@ def parse(data: Mapping[str, Any], version: int, model: str, own: OwnOutput) -> 
         seed=fields.whole("seed", -(2**31), 2**31 - 1),
         metadata=options.user_of(fields),
         tags=options.tags_of(fields),
+        preferences=options.preferences_of(fields),
     )
     untuned = tuple(name for name in _UNTUNED if fields.raw(name) not in (None, [], 0))
     warnings = Warnings(version, (*untuned, *options.not_routed(fields)))
@@ -92,7 +93,7 @@ def render(outcome: Outcome, how: Options, image: Base64) -> dict[str, Any]:
         "content": [*words, _file(output, how, image)],
         "finishReason": _finish(how),
         "usage": _usage(output.usage or Usage(), how),
-        "warnings": how.warnings.render(),
+        "warnings": how.warnings.render(outcome),
         "providerMetadata": _metadata(outcome),
         "response": _response(outcome, how),
     }
@@ -160,7 +161,7 @@ def _metadata(outcome: Outcome) -> dict[str, Any]:
 
 
 def _response(outcome: Outcome, how: Options) -> dict[str, Any]:
-    return {"id": outcome.id, "timestamp": timestamp(outcome), "modelId": how.model}
+    return {"id": outcome.id, "timestamp": timestamp(outcome), "modelId": outcome.model_delivered or how.model}
 
 
 def timestamp(outcome: Outcome) -> str:

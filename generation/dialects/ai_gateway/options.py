@@ -6,12 +6,13 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from generation.contract import ReferenceInput, invalid
-from generation.dialects import data_urls
+from generation.contract import Outcome, ReferenceInput, invalid
+from generation.dialects import data_urls, steering
 from generation.dialects.fields import Fields
+from generation.preferences import Preferences
 
-# What this service has no notion of; what its operator configures is not the client's to choose.
-_NOT_ROUTED = ("order", "only", "models", "sort", "byok", "zeroDataRetention")
+# What this service has no notion of, or what is its operator's to choose.
+_NOT_ROUTED = ("byok", "zeroDataRetention")
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,8 +23,11 @@ class Warnings:
     unsupported: tuple[str, ...] = ()
     others: tuple[str, ...] = ()
 
-    def render(self) -> list[dict[str, str]]:
-        return [*(self._unsupported(each) for each in self.unsupported), *(self._other(each) for each in self.others)]
+    def render(self, outcome: Outcome | None = None) -> list[dict[str, str]]:
+        """As the client reads them, with those of the accepted request where it is there."""
+        told = outcome.warnings if outcome else ()
+        others = [*self.others, *(each["message"] for each in told if each["code"] == "name_ignored")]
+        return [*(self._unsupported(each) for each in self.unsupported), *(self._other(each) for each in others)]
 
     def _unsupported(self, feature: str) -> dict[str, str]:
         if self.version == 2:
@@ -43,6 +47,11 @@ def user_of(fields: Fields) -> dict[str, str]:
     """`providerOptions.gateway.user`, kept with the generation."""
     user = _gateway(fields).text("user")
     return {"user": user[:200]} if user else {}
+
+
+def preferences_of(fields: Fields) -> Preferences:
+    """How `providerOptions.gateway` wants it to be made."""
+    return steering.as_gateway(_gateway(fields))
 
 
 def not_routed(fields: Fields) -> Iterator[str]:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from generation.contract import GenerationRequest, Outcome, OutputOutcome, ReferenceInput, Usage, invalid
-from generation.dialects import conversation, data_urls, google_options
+from generation.dialects import conversation, data_urls, google_options, steering
 from generation.dialects.conversation import OwnOutput, Turn
 from generation.dialects.fields import Fields, storable
 from generation.dialects.signatures import signature_of
@@ -32,7 +32,6 @@ def parse(data: Mapping[str, Any], model: str, own_output: OwnOutput) -> tuple[G
     """A body of `generateContent` for the model of the path."""
     fields = Fields(data)
     fields.lacks("cachedContent", "continuationToken")
-    fields.choice("serviceTier", ("standard", "SERVICE_TIER_UNSPECIFIED", "STANDARD"))
     config = fields.object("generationConfig")
     _check(config)
     shape = google_options.read(config)
@@ -48,6 +47,7 @@ def parse(data: Mapping[str, Any], model: str, own_output: OwnOutput) -> tuple[G
         thinking_level=shape.thinking_level,
         seed=config.whole("seed", -(2**31), 2**31 - 1),
         metadata=_labels(fields),
+        preferences=steering.as_gemini(fields),
     )
     return request, Options(model)
 
@@ -171,7 +171,7 @@ def _picture(output: OutputOutcome, image: Base64) -> dict[str, Any]:
 def _foot(outcome: Outcome, output: OutputOutcome, options: Options) -> dict[str, Any]:
     return {
         "usageMetadata": usage_of(output.usage or Usage()),
-        "modelVersion": options.model,
+        "modelVersion": outcome.model_delivered or options.model,
         "responseId": outcome.id,
     }
 

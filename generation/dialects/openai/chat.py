@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from generation.contract import SIZES, GenerationRequest, Outcome, OutputOutcome, ReferenceInput, Usage, invalid
-from generation.dialects import conversation, data_urls
+from generation.dialects import conversation, data_urls, steering
 from generation.dialects.conversation import Ended, OwnOutput, Turn
 from generation.dialects.fields import Fields
 from generation.dialects.openai.images import user_of
@@ -38,10 +38,10 @@ def parse(
     fields = Fields(data)
     _check(fields)
     asked = conversation.asked(list(_turns(fields)), own_output, param="messages", ended=ended)
-    shape = fields.object("image_config")
+    shape, steered = fields.object("image_config"), steering.as_openrouter(fields)
     request = GenerationRequest(
         prompt=asked.prompt,
-        model=fields.text("model"),
+        model=steered.model,
         n=fields.whole("n", 1, _MAX_N, "n_out_of_range") or 1,
         aspect_ratio=shape.text("aspect_ratio") or fields.text("aspect_ratio") or None,
         image_size=shape.choice("image_size", SIZES) or fields.choice("image_size", SIZES) or None,
@@ -50,6 +50,7 @@ def parse(
         thinking_level=_thinking_level(fields),
         seed=fields.whole("seed", -(2**31), 2**31 - 1001),
         metadata=user_of(fields),
+        preferences=steered.preferences,
         conversation=asked.conversation,
     )
     options = Options(
@@ -148,7 +149,7 @@ def _head(outcome: Outcome, options: Options, kind: str) -> dict[str, Any]:
         "id": f"chatcmpl-{outcome.id.removeprefix('gen_')}",
         "object": kind,
         "created": int(outcome.created_at.timestamp()),
-        "model": options.model or outcome.model,
+        "model": outcome.model_delivered or options.model or outcome.model,
         "provider": "nbp",
     }
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from generation.contract import SIZES, GenerationRequest, Outcome, OutputOutcome, ReferenceInput, Usage, invalid
-from generation.dialects import data_urls, sizes
+from generation.dialects import data_urls, sizes, steering
 from generation.dialects.fields import Fields
 
 _MAX_N = 10
@@ -40,6 +40,8 @@ _KNOWN = (
     "image_size",
     "seed",
     "provider",
+    "models",
+    "service_tier",
     "input_references",
 )
 # Form fields are text; these are read as JSON would have them.
@@ -69,15 +71,17 @@ def parse(
     _check_what_is_fixed(fields)
     ratio, image_size = _shape(fields)
     quality = fields.choice("quality", _QUALITIES, "auto")
+    steered = steering.as_openrouter(fields)
     asked = GenerationRequest(
         prompt=fields.text("prompt"),
-        model=fields.text("model"),
+        model=steered.model,
         n=fields.whole("n", 1, _MAX_N, "n_out_of_range") or 1,
         aspect_ratio=ratio,
         image_size=image_size or _SIZE_OF_QUALITY.get(quality),
         references=(*references, *_input_references(fields)),
         seed=fields.whole("seed", 0, _MAX_SEED),
         metadata=user_of(fields),
+        preferences=steered.preferences,
     )
     compression = fields.whole("output_compression", 0, 100)
     options = Options(

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from generation.contract import GenerationRequest, Outcome, OutputOutcome, ReferenceInput, Usage, invalid
-from generation.dialects import conversation, data_urls
+from generation.dialects import conversation, data_urls, steering
 from generation.dialects.conversation import OwnOutput, Turn
 from generation.dialects.fields import Fields
 from generation.dialects.openai import images
@@ -41,16 +41,17 @@ def parse(data: Mapping[str, Any], own_output: OwnOutput) -> tuple[GenerationReq
     instructions = fields.text("instructions")
     rules = [Turn("system", instructions)] if instructions else []
     asked = conversation.asked([*rules, *_turns(fields)], own_output, param="input")
-    previous = asked.previous or _generation_of(fields)
+    previous, steered = asked.previous or _generation_of(fields), steering.as_openrouter(fields)
     request = GenerationRequest(
         prompt=asked.prompt,
-        model=fields.text("model"),
+        model=steered.model,
         aspect_ratio=shape.aspect_ratio,
         image_size=shape.image_size,
         references=asked.references,
         previous=previous,
         thinking_level=EFFORTS.get(fields.object("reasoning").text("effort")),
         metadata=images.user_of(fields),
+        preferences=steered.preferences,
     )
     options = Options(
         model=request.model,
@@ -178,7 +179,7 @@ def _response(
         "incomplete_details": None,
         "instructions": options.instructions or None,
         "max_output_tokens": None,
-        "model": options.model or outcome.model,
+        "model": outcome.model_delivered or options.model or outcome.model,
         "output": output,
         "parallel_tool_calls": False,
         "previous_response_id": options.previous or None,
