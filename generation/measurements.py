@@ -33,6 +33,10 @@ _CALLS = Counter("nbp_upstream_calls", "Ended calls to channels by what came of 
 _COST = Counter("nbp_cost_micros", "What providers bill for ended calls, in micro-dollars.", _ROAD)
 _IMAGES = Counter("nbp_images", "Images delivered.", (*_ROAD, "size"))
 _PRICE = Counter("nbp_price_micros", "What was charged for delivered images, in micro-dollars.", _ROAD)
+_CACHE = Counter(
+    "nbp_cache", "Images of requests that asked for the cache, by what it had for them.", ("mode", "result")
+)
+_SAVED = Counter("nbp_cache_saved_micros", "What images from the cache had cost, in micro-dollars.", ("mode", "of"))
 _ENDED = Counter("nbp_outputs_ended", "Outputs that ended, by state and error code.", ("mode", "state", "code"))
 
 
@@ -96,11 +100,18 @@ def output_delivered(
     mode: str,
     size: str,
     price_micros: int,
+    cache: str,
+    saved_price_micros: int,
+    saved_cost_micros: int,
 ) -> None:
     """An image is its output's and was charged, and the transaction that says so is committed."""
     _IMAGES.labels(channel, model, mode, size).inc()
     _PRICE.labels(channel, model, mode).inc(price_micros)
     _ENDED.labels(mode, "succeeded", "").inc()
+    if cache:
+        _CACHE.labels(mode, cache).inc()
+        _SAVED.labels(mode, "price").inc(saved_price_micros)
+        _SAVED.labels(mode, "cost").inc(saved_cost_micros)
     facts = {"channel": channel, "model": model, "mode": mode, "size": size, "price_micros": price_micros}
     with _about(generation_id, output_id):
         logger.info("delivered for %d micro-dollars", price_micros, extra={"facts": facts})

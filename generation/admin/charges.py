@@ -85,6 +85,9 @@ class ChargeAdmin(ReadOnlyAdmin):
         "price",
         _entry,
         "reference_count",
+        "cache",
+        usd("saved_price_micros", "price saved"),
+        usd("saved_cost_micros", "cost saved"),
         "media_sha256",
     )
     # The sums are over all rows of the filter: their time grows with the period, so the page begins with a short one.
@@ -114,4 +117,5 @@ def _summed(changes: Any) -> dict[str, Any]:
         attempts = attempts.filter(figures.found_by(term, figures.ATTEMPT_SEARCH))
     is_all_time = period.since is None and period.until is None
     add = figures.sums_of_all_time if is_all_time else figures.sums
-    return {"sums": add(changes.queryset, attempts), "period": period.words}
+    cache = figures.cache_sums(changes.queryset)
+    return {"sums": add(changes.queryset, attempts), "cache": cache, "period": period.words}

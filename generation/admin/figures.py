@@ -16,6 +16,7 @@ from accounts.models import MODES
 from generation.channels import probing
 from generation.channels.models import Channel
 from generation.models import LIVE_STATES, Attempt, Charge, Output
+from generation.queries.money import CACHE_SUMS
 
 # Where an attempt keeps what a charge can be filtered by.
 _ATTEMPT_PATHS = {
@@ -129,11 +130,37 @@ def sums_of_all_time(charges: QuerySet[Charge], attempts: QuerySet[Attempt]) -> 
 
 
 @dataclass(frozen=True, slots=True)
+class CacheSums:
+    """Images of requests that asked for the cache, and what its hits saved, in micro-dollars."""
+
+    hit_count: int
+    miss_count: int
+    saved_price_micros: int
+    saved_cost_micros: int
+
+    @property
+    def words(self) -> str:
+        """The share of hits, what customers were spared, and what providers would have billed."""
+        asked = self.hit_count + self.miss_count
+        if not asked:
+            return "not asked for"
+        share = f"{100 * self.hit_count / asked:.1f} % of {asked}"
+        return f"{share}; saved {dollars(self.saved_price_micros)} of price, {dollars(self.saved_cost_micros)} of cost"
+
+
+def cache_sums(charges: QuerySet[Charge]) -> CacheSums:
+    """Add up what the cache did for these charges."""
+    found = charges.order_by().exclude(cache="").aggregate(**CACHE_SUMS, cost=Sum("saved_cost_micros"))
+    return CacheSums(found["hit_count"], found["miss_count"], found["saved_micros"] or 0, found["cost"] or 0)
+
+
+@dataclass(frozen=True, slots=True)
 class Period:
-    """A row of the overview: live money, and how many images test mode drew."""
+    """A row of the overview: live money, what the cache saved, and how many images test mode drew."""
 
     title: str
     live: Sums
+    cache: CacheSums
     test_image_count: int
 
 
@@ -165,7 +192,8 @@ def _period(title: str, since: datetime) -> Period:
     charges = Charge.objects.filter(created_at__gte=since)
     # A live channel serves live outputs only, which spares a look at each attempt's output.
     attempts = Attempt.objects.filter(channel__mode="live", started_at__gte=since)
-    return Period(title, sums(charges.filter(mode="live"), attempts), charges.filter(mode="test").count())
+    live = charges.filter(mode="live")
+    return Period(title, sums(live, attempts), cache_sums(live), charges.filter(mode="test").count())
 
 
 def _troubled(now: datetime) -> list[tuple[str, str, str]]:

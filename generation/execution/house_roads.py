@@ -15,8 +15,8 @@ from generation.channels.seed import CACHE, HOUSE, PLACEHOLDER
 from generation.execution.calls import Road, Tried
 from generation.models import Attempt, Output, State
 
-# What a stored image is to a request: its answer, or what stands in for one.
-HIT, STALE = "hit", "stale"
+# What a stored image is to a request that asks for it: its answer, what stands in for one, or not there.
+HIT, STALE, MISS = "hit", "stale", "miss"
 
 
 def is_hit(output: Output, tried: Sequence[Tried]) -> bool:

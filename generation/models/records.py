@@ -118,6 +118,12 @@ class Charge(models.Model):
     A quote of 0 makes no hold and a charge of 0, without an entry. Never changed.
     """
 
+    class Cache(models.TextChoices):
+        """What the cache had for a request that asked for it."""
+
+        HIT = "hit"
+        MISS = "miss"
+
     output = models.OneToOneField(Output, on_delete=models.PROTECT, related_name="charge")
     # No index of its own: `charge_account_sums` begins with it.
     account = models.ForeignKey("accounts.Account", on_delete=models.PROTECT, related_name="charges", db_index=False)
@@ -133,6 +139,15 @@ class Charge(models.Model):
     price_micros = models.BigIntegerField()
     cost_micros = models.BigIntegerField()
     media_sha256 = models.CharField(max_length=64)
+    cache = models.CharField(
+        max_length=4, choices=Cache, blank=True, default="", db_default="", help_text="Empty = it was not asked for."
+    )
+    saved_price_micros = models.BigIntegerField(
+        default=0, db_default=0, help_text="What the stored image had cost its customer, above what this one does."
+    )
+    saved_cost_micros = models.BigIntegerField(
+        default=0, db_default=0, help_text="What providers had billed for the stored image."
+    )
     created_at = models.DateTimeField()
 
     class Meta:
@@ -144,6 +159,9 @@ class Charge(models.Model):
                 name="charge_account_sums",
             ),
             models.Index(fields=["mode", "created_at"], include=["price_micros", "cost_micros"], name="charge_sums"),
+            # Few ask for the cache: sums of it look at those alone.
+            models.Index(fields=["account", "mode", "created_at"], condition=~Q(cache=""), name="charge_account_cache"),
+            models.Index(fields=["mode", "created_at"], condition=~Q(cache=""), name="charge_cache"),
         ]
         constraints = [
             models.CheckConstraint(

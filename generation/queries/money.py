@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from datetime import UTC, date, datetime, time, timedelta
 from typing import Any
 
-from django.db.models import Count, F, QuerySet, Sum
+from django.db.models import Count, F, Q, QuerySet, Sum
 from django.db.models.functions import TruncDate
 
 from accounts.authentication import Requester
@@ -130,7 +130,10 @@ _GROUPS = {"model": "image_model_id", "key": "api_key_id"}
 
 
 def usage(requester: Requester, *, since: date, until: date, group_by: str) -> list[dict[str, Any]]:
-    """Delivered images and what they cost the customer: by day (UTC), model or API key."""
+    """Delivered images and what they cost the customer: by day (UTC), model or API key.
+
+    With how many of those that asked for the cache were answered by it, and what that saved.
+    """
     rows = Charge.objects.filter(
         account=requester.account,
         mode=requester.mode,
@@ -138,11 +141,27 @@ def usage(requester: Requester, *, since: date, until: date, group_by: str) -> l
         created_at__lt=_midnight(until) + timedelta(days=1),
     )
     group = TruncDate("created_at") if group_by == "day" else F(_GROUPS[group_by])
-    counted = rows.annotate(group=group).values("group").annotate(image_count=Count("*"), total=Sum("price_micros"))
+    grouped = rows.annotate(group=group).values("group")
+    asked = grouped.exclude(cache="").annotate(**CACHE_SUMS).values_list("group", *CACHE_SUMS)
+    cached = {group: dict(zip(CACHE_SUMS, sums, strict=True)) for group, *sums in asked}
+    counted = grouped.annotate(image_count=Count("*"), total=Sum("price_micros"))
     return [
-        {"group": _label(group_by, row["group"]), "image_count": row["image_count"], "price_micros": row["total"]}
+        {
+            "group": _label(group_by, row["group"]),
+            "image_count": row["image_count"],
+            "price_micros": row["total"],
+            **cached.get(row["group"], dict.fromkeys(CACHE_SUMS, 0)),
+        }
         for row in counted.order_by("group")
     ]
+
+
+# Of charges that asked for the cache.
+CACHE_SUMS = {
+    "hit_count": Count("pk", filter=Q(cache=Charge.Cache.HIT)),
+    "miss_count": Count("pk", filter=Q(cache=Charge.Cache.MISS)),
+    "saved_micros": Sum("saved_price_micros"),
+}
 
 
 def _label(group_by: str, value: Any) -> str:

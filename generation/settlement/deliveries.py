@@ -61,6 +61,8 @@ class _Sale:
     delivery: Delivery
     price: Price
     price_micros: int
+    # The charge of the stored image that answers a request.
+    stored: Charge | None = None
 
     @property
     def row(self) -> Output:
@@ -106,7 +108,7 @@ def _sale(delivery: Delivery) -> _Sale:
     media, generation = delivery.media, delivery.media.output.generation
     channel = media.attempt.channel
     if channel.kind in HOUSE or channel.account_id is not None:
-        return _Sale(delivery, generation.price, _flat_price(media))
+        return _Sale(delivery, generation.price, _flat_price(media), _stored(media))
     price = catalog.delivered_price(
         generation.price,
         decoding.size_class(media.width, media.height),
@@ -138,6 +140,14 @@ def _flat_price(media: Media) -> int:
     if channel.account_id is not None:
         return min(price.own_key_micros, media.output.quote_micros)
     return min(price.cached_micros if channel.kind == CACHE else 0, media.output.quote_micros)
+
+
+def _stored(media: Media) -> Charge | None:
+    """The charge of what this is a copy of, where the cache answered. What stands in for an image saves nothing."""
+    output = media.output
+    if media.attempt.channel.kind != CACHE or output.generation.routing.get("cache") != Charge.Cache.HIT:
+        return None
+    return Charge.objects.filter(output=output.source_id).first()
 
 
 def _lock(deliveries: Sequence[Delivery]) -> list[int]:
@@ -214,8 +224,20 @@ def _charge(sale: _Sale, entry: Entry | None) -> Charge:
         price_micros=sale.price_micros,
         cost_micros=sale.delivery.attempt.get("cost_micros", media.attempt.cost_micros),
         media_sha256=media.sha256,
+        **_cache(sale),
         created_at=sale.delivery.at,
     )
+
+
+def _cache(sale: _Sale) -> dict[str, Any]:
+    """What the cache had for this request, and what that saved."""
+    stored = sale.stored
+    if stored is not None:
+        cache, price, cost = str(Charge.Cache.HIT), max(0, stored.price_micros - sale.price_micros), stored.cost_micros
+    else:
+        is_asked = bool(sale.row.generation.routing.get("cache"))
+        cache, price, cost = str(Charge.Cache.MISS) if is_asked else "", 0, 0
+    return {"cache": cache, "saved_price_micros": price, "saved_cost_micros": cost}
 
 
 def _measure(sales: Sequence[_Sale]) -> None:
@@ -233,4 +255,5 @@ def _measure(sales: Sequence[_Sale]) -> None:
             mode=output.mode,
             size=each.price.image_size,
             price_micros=each.price_micros,
+            **_cache(each),
         )

@@ -9,7 +9,7 @@ from datetime import datetime, timedelta
 
 from accounts.authentication import Requester
 from generation.contract import GenerationRequest
-from generation.execution.house_roads import HIT, STALE, made_before
+from generation.execution.house_roads import HIT, MISS, STALE, made_before
 from generation.fingerprints import fingerprint
 from generation.models import ImageModel, Output
 from generation.preferences import Cache, Preferences
@@ -20,8 +20,8 @@ from generation.submission.openness import said
 class Kept:
     """What is known of a request's content: its hash, and the outputs of an earlier one like it, newest.
 
-    `use` is HIT where these answer it, STALE where they only stand in if it cannot be made, or empty. Where
-    `is_any_taken`, some picture is better than none.
+    `use` is HIT where these answer it, STALE where they only stand in if it cannot be made, MISS where there are none,
+    or empty for who did not ask. Where `is_any_taken`, some picture is better than none.
     """
 
     content_sha256: str = ""
@@ -62,12 +62,12 @@ def _found(requester: Requester, content: str, cache: Cache, now: datetime) -> K
     max_age = timedelta(seconds=cache.max_age_seconds)
     found = made_before(requester.account.pk, requester.mode, content)
     if not found:
-        return Kept(content, max_age=max_age)
+        return Kept(content, use=MISS, max_age=max_age)
     age = now - found[0].generation.created_at
     if age <= max_age:
         return Kept(content, found, HIT, max_age)
     is_stale = age <= max(max_age, timedelta(seconds=cache.stale_if_error_seconds))
-    return Kept(content, found, STALE, max_age) if is_stale else Kept(content, max_age=max_age)
+    return Kept(content, found, STALE, max_age) if is_stale else Kept(content, use=MISS, max_age=max_age)
 
 
 def _content(requester: Requester, request: GenerationRequest, image_model: ImageModel) -> str:

@@ -217,3 +217,37 @@ def test_a_key_that_takes_any_picture_gets_the_newest_of_the_same_request(
     _make(api, alice, queue, cache=None)
     _shut(fake)
     assert _make(api, alice, queue, cache=None)["outputs"][0]["origin"] == "cache"
+
+
+def test_hits_misses_and_what_they_saved_are_reported(
+    api: Any, alice: Any, queue: Any, fake: FakeChat, admin_client: Any
+) -> None:
+    Price.objects.update(cached_micros=10_000)
+    _make(api, alice, queue)
+    cost = Charge.objects.get().cost_micros
+    assert cost
+    for _ in range(3):
+        _make(api, alice, queue)
+    _make(api, alice, queue, cache=None)
+    (day,) = api(alice, "GET", "usage", mode="live").json()["data"]
+    del day["group"]
+    saved = 3 * (PRICE - 10_000)
+    assert day == {
+        "image_count": 5,
+        "price_micros": 2 * PRICE + 30_000,
+        "hit_count": 3,
+        "miss_count": 1,
+        "saved_micros": saved,
+    }
+    words = f"75.0 % of 4; saved ${saved / 1_000_000} of price, ${3 * cost / 1_000_000} of cost"
+    for page in ("/admin/", "/admin/generation/charge/"):
+        assert words in admin_client.get(page).content.decode(), page
+
+
+def test_what_stands_in_saves_nothing(api: Any, alice: Any, queue: Any, fake: FakeChat) -> None:
+    _make(api, alice, queue)
+    _older(7200)
+    _shut(fake)
+    assert _make(api, alice, queue, cache={"stale_if_error_seconds": 86_400})["outputs"][0]["origin"] == "cache"
+    charge = Charge.objects.latest("pk")
+    assert (charge.cache, charge.saved_price_micros, charge.saved_cost_micros) == ("miss", 0, 0)

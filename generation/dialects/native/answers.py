@@ -202,6 +202,9 @@ class UsageRowSchema(serializers.Serializer[Any]):
     group = serializers.CharField()
     image_count = serializers.IntegerField()
     price_micros = serializers.IntegerField()
+    hit_count = serializers.IntegerField(help_text="Images of requests that the cache answered.")
+    miss_count = serializers.IntegerField(help_text="Images of requests that asked for the cache in vain.")
+    saved_micros = serializers.IntegerField(help_text="What the images from the cache had cost when they were made.")
 
 
 class UsageListSchema(serializers.Serializer[Any]):

@@ -30,7 +30,11 @@ ERROR_CODES = (
     ErrorCode("invalid_request", "400", "param names the field."),
     ErrorCode("unknown_field", "400", "param names a field this API does not know: look for a typing mistake."),
     ErrorCode("model_not_found", "400", "GET /api/v1/models lists the models."),
-    ErrorCode("model_not_available", "400", "This model is switched off, was shut down, or no channel here makes images with it."),
+    ErrorCode(
+        "model_not_available",
+        "400",
+        "This model is switched off, was shut down, or no channel here makes images with it.",
+    ),
     ErrorCode("price_not_set", "400", "This size has no price here, so it is not sold. Choose another size."),
     ErrorCode("price_above_maximum", "400", "Raise routing.max_price_usd, or ask for a smaller image or another lane."),
     ErrorCode("lane_not_available", "400", "Ask for standard or auto; the price of a model says which lanes it has."),
