@@ -192,6 +192,8 @@ NBP_REFUSED_KEYS_PER_MINUTE = env.int("NBP_REFUSED_KEYS_PER_MINUTE", default=60)
 NBP_UPLOAD_BYTES = env.int("NBP_UPLOAD_BYTES", default=2 * 1024 * 1024 * 1024)
 NBP_BATCH_MAX_ITEMS = env.int("NBP_BATCH_MAX_ITEMS", default=10_000)
 NBP_IDEMPOTENCY_DAYS = env.int("NBP_IDEMPOTENCY_DAYS", default=7)
+NBP_CHANNEL_CHECK_SECONDS = env.float("NBP_CHANNEL_CHECK_SECONDS", default=600.0)
+NBP_CHANNEL_LOW_BALANCE_MICROS = env.int("NBP_CHANNEL_LOW_BALANCE_MICROS", default=10_000_000)
 NBP_CATALOGUE_SECONDS = env.float("NBP_CATALOGUE_SECONDS", default=2.0)
 
 # --- the API -----------------------------------------------------------------------------------------------------

@@ -10,6 +10,7 @@ from datetime import UTC, datetime
 from django.db import DatabaseError, connection
 
 from generation import batches, tasks
+from generation.channels import checking
 from nbp_site.money_rounds import MoneyRounds
 from nbp_site.operating import gauges, probing, purging
 from nbp_site.rounds import Rounds
@@ -18,6 +19,7 @@ logger = logging.getLogger(__name__)
 _SWEEP_SECONDS = 0.5
 _BATCHES_SECONDS = 1.0
 _PAYMENTS_SECONDS = 1.0
+_CHECKS_SECONDS = 15.0
 
 
 class Sweeper:
@@ -29,14 +31,18 @@ class Sweeper:
         self._batches = Rounds("batches", _BATCHES_SECONDS, _advance_batches)
         # Apart as well: Stripe may take its time.
         self._payments = Rounds("payments", _PAYMENTS_SECONDS, MoneyRounds().step)
+        # Apart as well: a provider may take its time.
+        self._checks = Rounds("channel checks", _CHECKS_SECONDS, _check_channels)
         self._purge_at = 0.0
 
     def start(self) -> None:
         self._sweeps.start()
         self._batches.start()
         self._payments.start()
+        self._checks.start()
 
     def stop(self) -> None:
+        self._checks.stop()
         self._payments.stop()
         self._batches.stop()
         if self._sweeps.stop():
@@ -61,6 +67,10 @@ class Sweeper:
 
 def _advance_batches() -> None:
     batches.advance(now=datetime.now(UTC))
+
+
+def _check_channels() -> None:
+    checking.check_due(now=datetime.now(UTC))
 
 
 SWEEPER = Sweeper()

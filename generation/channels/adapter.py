@@ -30,6 +30,15 @@ class Credentials:
         return f"Credentials(base_url={self.base_url!r})"
 
 
+@dataclass(frozen=True, slots=True)
+class Checked:
+    """What a provider says for nothing: the models it offers, in its own words, and what money is left there, in
+    micro-dollars. None is what it does not say."""
+
+    models: frozenset[str] | None = None
+    balance_micros: int | None = None
+
+
 class Adapter(Protocol):
     """One kind of road to a provider.
 
@@ -52,6 +61,12 @@ class Adapter(Protocol):
         """Import what calls need and a process that makes none can do without."""
 
     async def generate(self, call: Call, credentials: Credentials) -> Answer: ...
+
+    async def check(self, credentials: Credentials, spool: Path) -> Checked | None:
+        """Ask what costs nothing, with the channel's own credentials. None: there is nobody to ask.
+
+        Raises ChannelError as `generate` does, never of the kind "unknown".
+        """
 
 
 @dataclass(frozen=True, slots=True)

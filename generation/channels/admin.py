@@ -2,121 +2,28 @@
 
 from __future__ import annotations
 
+import uuid
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, ClassVar
 
-from django import forms
 from django.contrib import admin, messages
+from django.core.exceptions import PermissionDenied
 from django.db.models import QuerySet
-from django.http import HttpRequest
+from django.http import HttpRequest, HttpResponse, HttpResponseNotAllowed, HttpResponseRedirect
+from django.shortcuts import get_object_or_404
+from django.urls import URLPattern, path, reverse
 from django.utils import timezone
 
-from accounts.admin.fields import boxes
 from accounts.ledger.admin.columns import RowAdmin
-from generation.channels import health, probing, registry, seed
+from accounts.money import usd
+from generation.channels import checking, health, probing, registry, seed
+from generation.channels.forms import ChannelForm
 from generation.channels.models import Channel
-from generation.contract import SIZES
-from generation.models import Attempt, ImageModel
+from generation.models import Attempt
 
 _WINDOW = timedelta(hours=24)
-
-
-def _model_names() -> list[tuple[str, str]]:
-    return [(name, name) for name in ImageModel.objects.order_by("name").values_list("name", flat=True)]
-
-
-class ChannelForm(forms.ModelForm):  # type: ignore[type-arg]
-    """A channel's settings. The secret is written, never read back."""
-
-    kind = forms.ChoiceField(choices=lambda: [(kind, kind) for kind in registry.ADAPTERS if kind not in seed.HOUSE])
-    base_url = forms.URLField(
-        label="Base URL",
-        required=False,
-        max_length=200,
-        assume_scheme="https",
-        widget=forms.URLInput(attrs={"size": 60}),
-        help_text="Empty = the provider's own.",
-    )
-    secret = forms.CharField(
-        label="Secret",
-        required=False,
-        max_length=10_000,
-        widget=forms.PasswordInput(render_value=False, attrs={"autocomplete": "new-password", "size": 60}),
-        help_text="The provider's API key. Kept encrypted and never shown again; empty = unchanged.",
-    )
-    only_models = boxes(_model_names, required=False, help_text="Image models it serves; none ticked = all.")
-
-    class Meta:
-        model = Channel
-        fields = (
-            "name",
-            "kind",
-            "mode",
-            "priority",
-            "weight",
-            "is_enabled",
-            "base_url",
-            "options",
-            "upstream_models",
-            "only_models",
-            "call_micros",
-            "requests_per_minute",
-            "tokens_per_minute",
-            "concurrency",
-            "queued_tokens",
-        )
-
-    def clean_call_micros(self) -> dict[str, Any]:
-        found = self.cleaned_data["call_micros"] or {}
-        if not isinstance(found, dict) or not all(_is_price(each) for each in found.values()):
-            raise forms.ValidationError('Write {"image model": micros} or {"image model": {"4K": micros}}.')
-        _check_models(found)
-        return found
-
-    def clean_upstream_models(self) -> dict[str, str]:
-        found = self.cleaned_data["upstream_models"] or {}
-        if not isinstance(found, dict) or not all(
-            isinstance(each, str) and 0 < len(each) <= 120 for each in found.values()
-        ):
-            raise forms.ValidationError('Write {"image model": "what this road calls it"}.')
-        _check_models(found)
-        return found
-
-    def clean(self) -> dict[str, Any]:
-        data: dict[str, Any] = super().clean() or {}
-        # A road keeps its kind and mode, so that a form for one that is there has neither.
-        kind, mode = data.get("kind", self.instance.kind), data.get("mode", self.instance.mode)
-        if kind == "sandbox" and mode == "live":
-            raise forms.ValidationError("The sandbox draws play pictures; it serves test mode only.")
-        _check_options(kind, data.get("options") or {})
-        return data
-
-
-def _is_price(value: Any) -> bool:
-    if isinstance(value, dict):
-        return bool(value) and all(size in SIZES and type(each) is int and each >= 0 for size, each in value.items())
-    return type(value) is int and value >= 0
-
-
-def _check_models(found: dict[str, Any]) -> None:
-    unknown = sorted(set(found) - {name for name, _ in _model_names()})
-    if unknown:
-        raise forms.ValidationError(f"The catalogue has no {', '.join(unknown)}.")
-
-
-def _check_options(kind: str, options: Any) -> None:
-    known = registry.ADAPTERS[kind].options if kind in registry.ADAPTERS else {}
-    if not isinstance(options, dict) or not all(isinstance(each, str) for each in options.values()):
-        raise forms.ValidationError({"options": 'Write {"setting": "value"}.'})
-    for name, value in options.items():
-        if name not in known:
-            settings = ", ".join(known) or "no settings"
-            raise forms.ValidationError(
-                {"options": f"A channel of the kind {kind} has {settings}, and no {name[:40]!r}."}
-            )
-        if known[name].choices and value not in known[name].choices:
-            raise forms.ValidationError({"options": f"{name} is one of {', '.join(known[name].choices)}."})
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,6 +83,16 @@ def _last_error(row: Channel) -> str:
     return f"{row.last_error_at:%Y-%m-%d %H:%M} {row.last_error}" if row.last_error_at else "-"
 
 
+@admin.display(description="its provider says")
+def _checked(row: Channel) -> str:
+    return f"{row.check_words} ({row.checked_at:%Y-%m-%d %H:%M} UTC)" if row.checked_at else "not asked yet"
+
+
+@admin.display(description="left", ordering="balance_micros")
+def _balance(row: Channel) -> str:
+    return "-" if row.balance_micros is None else usd(row.balance_micros)
+
+
 @admin.display(description="credentials")
 def _credentials(row: Channel) -> str:
     if row.is_from_environment:
@@ -201,6 +118,7 @@ class ChannelAdmin(RowAdmin):
         _state,
         _success_share,
         _latency,
+        _balance,
         _last_error,
     )
     ordering = ("mode", "priority", "name")
@@ -215,6 +133,7 @@ class ChannelAdmin(RowAdmin):
             {
                 "fields": (
                     _state,
+                    _checked,
                     _success_share,
                     _latency,
                     "failures_in_a_row",
@@ -228,6 +147,7 @@ class ChannelAdmin(RowAdmin):
     _shown = (
         _credentials,
         _state,
+        _checked,
         _success_share,
         _latency,
         "failures_in_a_row",
@@ -275,7 +195,43 @@ class ChannelAdmin(RowAdmin):
     @admin.action(description="Test this channel (one real image)", permissions=["change"])
     def test(self, request: HttpRequest, queryset: QuerySet[Channel]) -> None:
         for channel in queryset:
-            found = probing.probe(channel)
-            level = messages.SUCCESS if found.is_ok else messages.ERROR
-            words = "works" if found.is_ok else "does not work"
-            self.message_user(request, f"{channel.name} {words}: {found.detail} ({found.seconds:.1f} seconds)", level)
+            self._test(request, channel)
+
+    def get_urls(self) -> list[URLPattern]:
+        wrap = self.admin_site.admin_view
+        own = [
+            path("<uuid:channel_id>/check/", wrap(self.check_view), name="channels_channel_check"),
+            path("<uuid:channel_id>/test/", wrap(self.test_view), name="channels_channel_test"),
+        ]
+        return [*own, *super().get_urls()]
+
+    def check_view(self, request: HttpRequest, channel_id: uuid.UUID) -> HttpResponse:
+        """POST: ask the channel's provider what costs nothing."""
+        return self._do(request, channel_id, self._check)
+
+    def test_view(self, request: HttpRequest, channel_id: uuid.UUID) -> HttpResponse:
+        """POST: have the channel make one image."""
+        return self._do(request, channel_id, self._test)
+
+    def _do(
+        self, request: HttpRequest, channel_id: uuid.UUID, work: Callable[[HttpRequest, Channel], None]
+    ) -> HttpResponse:
+        channel = get_object_or_404(self.get_queryset(request), pk=channel_id)
+        if not self.has_change_permission(request, channel):
+            raise PermissionDenied
+        if request.method != "POST":
+            return HttpResponseNotAllowed(["POST"])
+        work(request, channel)
+        return HttpResponseRedirect(reverse("admin:channels_channel_change", args=[channel.pk]))
+
+    def _check(self, request: HttpRequest, channel: Channel) -> None:
+        words = checking.check(channel, now=timezone.now()) if registry.is_ready(channel) else "it has no credentials"
+        self.message_user(request, f"Channel {channel.name}: {words}.")
+
+    def _test(self, request: HttpRequest, channel: Channel) -> None:
+        found = probing.probe(channel)
+        level = messages.SUCCESS if found.is_ok else messages.ERROR
+        words = "works" if found.is_ok else "does not work"
+        self.message_user(
+            request, f"Channel {channel.name} {words}: {found.detail} ({found.seconds:.1f} seconds)", level
+        )

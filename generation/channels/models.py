@@ -53,6 +53,11 @@ class Channel(models.Model):
     )
     concurrency = models.PositiveIntegerField(null=True, blank=True, help_text="Calls out at once.")
 
+    checked_at = models.DateTimeField(null=True, editable=False, help_text="When its provider was last asked for free.")
+    check_words = models.CharField(max_length=300, blank=True, default="", db_default="", editable=False)
+    balance_micros = models.BigIntegerField(
+        null=True, editable=False, help_text="What money its provider says is left."
+    )
     disabled_reason = models.CharField(max_length=500, blank=True, default="", editable=False)
     cool_until = models.DateTimeField(null=True, blank=True, editable=False)
     model_health = models.JSONField(default=dict, db_default=Value({}, models.JSONField()), editable=False)

@@ -77,9 +77,13 @@ def _channels() -> Iterator[GaugeMetricFamily]:
         "nbp_channel_up", "1 for a channel that is enabled, without fault and not cooling down.", labels=labels
     )
     is_up = Q(is_enabled=True, disabled_reason="") & (Q(cool_until=None) | Q(cool_until__lt=Now()))
-    for name, mode, up in Channel.objects.annotate(up=is_up).values_list("name", "mode", "up"):
+    balance = GaugeMetricFamily("nbp_channel_balance_micros", "What money a provider says is left.", labels=labels)
+    rows = Channel.objects.annotate(up=is_up).values_list("name", "mode", "up", "balance_micros")
+    for name, mode, up, balance_micros in rows:
         found.add_metric((name, mode), int(up))
-    yield found
+        if balance_micros is not None:
+            balance.add_metric((name, mode), balance_micros)
+    yield from (found, balance)
 
 
 def _workers() -> Iterator[GaugeMetricFamily]:

@@ -710,7 +710,7 @@ def test_a_channel_is_tested_without_rows_of_money_or_attempts(desk: Desk) -> No
     with FakeGemini(cached=True) as fake:
         Channel.objects.filter(pk=desk.channel.pk).update(base_url=fake.base_url, disabled_reason="old fault")
         text = desk.act("channels_channel", "test", desk.channel, Channel.objects.get(name="sandbox"))
-        assert "Vertex of ours works" in text and "Sandbox works" in text
+        assert "Channel Vertex of ours works" in text and "Channel sandbox works" in text
         assert [each.headers["x-goog-api-key"] for each in fake.requests] == [SECRET]
         desk.channel.refresh_from_db()
         assert desk.channel.disabled_reason == "old fault", "a probe stores nothing"

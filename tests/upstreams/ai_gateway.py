@@ -97,7 +97,7 @@ class _Asked:
 
 
 class FakeAiGateway(FakeUpstream):
-    """`POST /v3/ai/language-model` and `/v3/ai/image-model`, and `GET /v3/ai/config`.
+    """`POST /v3/ai/language-model` and `/v3/ai/image-model`, `GET /v3/ai/config` and `GET /v1/credits`.
 
     `cost` is what an answer says it costs, in dollars; None says nothing.
     """
@@ -105,6 +105,7 @@ class FakeAiGateway(FakeUpstream):
     def __init__(self, *, cached: bool = False, cost: str | None = None) -> None:
         super().__init__()
         self.cost = cost
+        self.balance = "95.50"
         self._studio = Studio(signing_key=secrets.token_bytes(16), size_bytes=0, cached=cached)
 
     def start(self) -> None:
@@ -136,6 +137,8 @@ class FakeAiGateway(FakeUpstream):
         _check_common(request.headers)
         if (request.method, request.path) == ("GET", f"{_BASE}/config"):
             return json_reply(200, {"models": [*map(_described, (*LANGUAGE_MODELS, *IMAGE_MODELS))]})
+        if (request.method, request.path) == ("GET", "/v1/credits"):
+            return json_reply(200, {"balance": self.balance, "total_used": "4.50"})
         if not self.is_work(request):
             raise _Wrong(404, "Not found.", "not_found")
         assert request.headers["content-type"] == "application/json"

@@ -115,6 +115,7 @@ class FakeBfl(FakeUpstream):
         super().__init__()
         self.pending_polls = pending_polls
         self.cost = self.ready_cost = cost
+        self.credits = 1234.5
         self.poll_faults: list[Fault | None] = []
         self.poll_words: list[str] = []
         self.details: Any = None
@@ -149,6 +150,9 @@ class FakeBfl(FakeUpstream):
         if fault.name in UNCOMPOSED:
             return json_reply(200, {})
         try:
+            if (request.method, request.path) == ("GET", "/v1/credits"):
+                _authenticate(request)
+                return json_reply(200, {"credits": self.credits})
             if self.is_work(request):
                 return self._submitted(request, body, fault)
             if request.path.startswith("/delivery/"):

@@ -71,6 +71,7 @@ class _Service(FakeUpstream):
     def __init__(self, *, cached: bool = False, cost: float | None = None) -> None:
         super().__init__()
         self.cost = cost
+        self.models: list[str] = []
         self._studio = Studio(signing_key=secrets.token_bytes(16), size_bytes=0, cached=cached)
 
     def is_work(self, request: Request) -> bool:
@@ -84,6 +85,8 @@ class _Service(FakeUpstream):
         try:
             if not re.fullmatch(r"Bearer \S+", request.headers.get("authorization", "")):
                 raise _Wrong(401, "Incorrect API key provided.", "invalid_api_key")
+            if request.method == "GET" and request.path.endswith("/models"):
+                return json_reply(200, {"object": "list", "data": [{"id": name} for name in self.models]})
             return self.answer(request, body, fault)
         except _Wrong as error:
             return json_reply(error.status, _error(error.status, error.message, error.code))
@@ -107,6 +110,8 @@ class FakeChat(_Service):
     def __init__(self, *, cached: bool = False, cost: float | None = None, dialect: str = "images") -> None:
         super().__init__(cached=cached, cost=cost)
         self.dialect = dialect
+        # What the key may still spend, in dollars; None is without a limit.
+        self.left: float | None = None
         self.details: list[dict[str, Any]] = []
 
     def prompt_of(self, body: Any) -> str:
@@ -117,6 +122,8 @@ class FakeChat(_Service):
         return str(content)
 
     def answer(self, request: Request, body: Any, fault: Fault) -> Reply:
+        if (request.method, request.path) == ("GET", "/api/v1/key"):
+            return json_reply(200, {"data": {"label": "sk-or-v1-x", "limit": 50, "limit_remaining": self.left}})
         if not request.path.endswith("/chat/completions"):
             raise _Wrong(404, "Not found.")
         asked = self._read(body)

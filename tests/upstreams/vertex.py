@@ -22,6 +22,7 @@ from cryptography.hazmat.primitives.asymmetric import padding, rsa
 from generation.channels.fakes.faults import NAMES, STATUSES, UNCOMPOSED, WIRES, Fault
 from generation.channels.fakes.gemini_answers import error_document
 from generation.channels.fakes.gemini_api import respond as gemini_answers
+from generation.channels.fakes.gemini_models import MODELS
 from generation.channels.fakes.gemini_request import GoogleError, last_prompt
 from generation.channels.fakes.http import Reply, Request, json_reply
 from generation.channels.fakes.server import FakeUpstream
@@ -137,6 +138,11 @@ class FakeVertex(FakeUpstream):
         if (request.method, request.path) == ("POST", "/token"):
             return self._token(request)
         try:
+            if (request.method, request.path) == ("GET", "/v1beta1/publishers/google/models"):
+                # The list is nobody's: whose quota pays for it, a header says.
+                self._authenticate(request, has_project="x-goog-user-project" in request.headers)
+                listed = [{"name": f"publishers/google/models/{name}"} for name in (*MODELS, *_IMAGEN)]
+                return json_reply(200, {"publisherModels": listed})
             match = _PATH.fullmatch(request.path)
             if match is None or request.method != "POST":
                 raise GoogleError(404, "NOT_FOUND", "The requested URL was not found on this server.")

@@ -3,12 +3,21 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
+from pathlib import Path
+from typing import Any
 
 from generation.channels.adapter import Credentials
 from generation.channels.adapters.failures import Tell, translate
+from generation.channels.adapters.http_json import get
 from generation.contract import Answer, Call, ChannelError
 from generation.egress.transport import Exchange, exchange
+
+_CHECK_SECONDS = 20.0
+# The longest list of models known has some 600 entries of a few kilobytes each.
+_CHECK_BYTES = 8 * 1024 * 1024
+# A service that has no such address says so; it says nothing of the channel.
+_NOT_THERE = (404, 405, 501)
 
 
 async def watched(
@@ -23,6 +32,22 @@ async def watched(
         except Exception as error:  # noqa: BLE001
             problem = translate(error, record, credentials.secret, call.deadline_seconds, tell)
     # Raised out here, so that no traceback drags the upstream's words and bytes along.
+    raise problem
+
+
+async def told(url: str, headers: Mapping[str, str], credentials: Credentials, spool: Path, tell: Tell) -> Any | None:
+    """The JSON at an address that costs nothing; None where the service has none there. Raises ChannelError."""
+    spool.mkdir(parents=True, exist_ok=True)
+    with exchange(byte_cap=_CHECK_BYTES, spool=spool) as record:
+        try:
+            async with asyncio.timeout(_CHECK_SECONDS):
+                return (await get(url, headers)).body
+        except Exception as error:  # noqa: BLE001
+            problem = translate(error, record, credentials.secret, _CHECK_SECONDS, tell)
+    if problem.status in _NOT_THERE:
+        return None
+    if problem.kind == "unknown":
+        problem = ChannelError("failed", problem.message, status=problem.status)
     raise problem
 
 

@@ -8,7 +8,7 @@ import uuid
 from collections.abc import Mapping
 from pathlib import Path
 
-from generation.channels.adapter import Credentials, Option
+from generation.channels.adapter import Checked, Credentials, Option
 from generation.channels.drawing import draw
 from generation.contract import Answer, Call, SpooledImage
 from generation.egress import loop
@@ -27,6 +27,9 @@ class _House:
 
     def load(self) -> None:
         """Nothing that is not loaded anyway."""
+
+    async def check(self, credentials: Credentials, spool: Path) -> Checked | None:
+        """There is nobody to ask."""
 
 
 class CacheAdapter(_House):

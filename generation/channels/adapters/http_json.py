@@ -103,6 +103,12 @@ def text(value: Any) -> str:
     return value if isinstance(value, str) else ""
 
 
+def names(entries: Any, key: str, prefix: str = "") -> frozenset[str]:
+    """What the objects of a JSON list have under a key, without a prefix."""
+    found = (text(mapping(each).get(key)).removeprefix(prefix) for each in items(entries))
+    return frozenset(filter(None, found))
+
+
 def number(value: Any) -> int:
     """A JSON number that counts something, or 0."""
     return int(value) if isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value < 2**53 else 0

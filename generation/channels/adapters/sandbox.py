@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from generation.channels.adapter import Credentials, Option
+from generation.channels.adapter import Checked, Credentials, Option
 from generation.channels.adapters.sandbox_script import directives, raise_scripted, slow_seconds
 from generation.channels.drawing import draw
 from generation.contract import Answer, Call, ChannelError, Part, Source, SpooledImage, Usage
@@ -47,6 +47,9 @@ class SandboxAdapter:
 
     def load(self) -> None:
         """Nothing that is not loaded anyway."""
+
+    async def check(self, credentials: Credentials, spool: Path) -> Checked | None:
+        """There is nobody to ask."""
 
     async def generate(self, call: Call, credentials: Credentials) -> Answer:
         """One answer; raises `ChannelError` as scripted, and "unknown" when the deadline passes first."""

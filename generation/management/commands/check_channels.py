@@ -65,12 +65,16 @@ def _channel(row: Channel, *, is_calling: bool) -> dict[str, Any]:
         "priority": row.priority,
         "is_ready": state.is_ready and (found is None or found.is_ok),
         "state": state.words,
+        "check": row.check_words,
+        "balance_micros": row.balance_micros,
         "probe": dataclasses.asdict(found) if found else None,
     }
 
 
 def _line(channel: dict[str, Any]) -> str:
     line = f"{channel['mode']}  {channel['name']} ({channel['kind']}): {channel['state']}"
+    if channel["check"]:
+        line += f"; its provider: {channel['check']}"
     if channel["probe"]:
         found = channel["probe"]
         line += f"; probe {'ok' if found['is_ok'] else 'failed'} in {found['seconds']:.1f} s: {found['detail']}"

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from dataclasses import replace
 from functools import partial
+from pathlib import Path
+from urllib.parse import urlsplit
 
-from generation.channels.adapter import Credentials
-from generation.channels.adapters import pictures
+from generation.channels.adapter import Checked, Credentials
+from generation.channels.adapters import costs, pictures
 from generation.channels.adapters.ai_gateway import answer, errors, request
-from generation.channels.adapters.calling import header_secret, watched
-from generation.channels.adapters.http_json import Refused, post
+from generation.channels.adapters.calling import header_secret, told, watched
+from generation.channels.adapters.http_json import Refused, mapping, names, post
 from generation.contract import Answer, Call
 from generation.egress.transport import Exchange
 
@@ -19,6 +21,18 @@ ORIGIN = "https://ai-gateway.vercel.sh/v3/ai"
 async def generate(call: Call, credentials: Credentials) -> Answer:
     """Make one call. Raises ChannelError; asyncio.CancelledError passes through."""
     return await watched(call, credentials, partial(_ask, call, credentials), errors.tell)
+
+
+async def check(credentials: Credentials, spool: Path) -> Checked:
+    """The models at the gateway, and the team's credit, which stands at the root of its origin as its SDK asks for
+    it. Raises ChannelError."""
+    base_url = (credentials.base_url or ORIGIN).rstrip("/")
+    headers = request.authentication(header_secret(credentials))
+    config = await told(f"{base_url}/config", headers, credentials, spool, errors.tell)
+    url = urlsplit(base_url)._replace(path="/v1/credits").geturl()
+    credit = await told(url, headers, credentials, spool, errors.tell)
+    listed = mapping(config).get("models")
+    return Checked(names(listed, "id") if listed else None, costs.balance_micros(mapping(credit).get("balance")))
 
 
 async def _ask(call: Call, credentials: Credentials, record: Exchange) -> Answer:

@@ -33,11 +33,7 @@ def route(call: Call) -> str:
 
 def headers(call: Call, secret: str) -> dict[str, str]:
     """The headers of one call; model and version stand nowhere else."""
-    found = {
-        "authorization": f"Bearer {secret}",
-        "ai-gateway-protocol-version": "0.0.1",
-        "ai-gateway-auth-method": "api-key",
-    }
+    found = authentication(secret)
     if not call.is_multimodal:
         return found | {
             "ai-model-id": call.upstream_model,
@@ -47,6 +43,15 @@ def headers(call: Call, secret: str) -> dict[str, str]:
         "ai-language-model-id": call.upstream_model,
         "ai-language-model-specification-version": SPECIFICATION,
         "ai-language-model-streaming": "false",
+    }
+
+
+def authentication(secret: str) -> dict[str, str]:
+    """The headers that say who asks."""
+    return {
+        "authorization": f"Bearer {secret}",
+        "ai-gateway-protocol-version": "0.0.1",
+        "ai-gateway-auth-method": "api-key",
     }
 
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 
-from generation.channels.adapter import Credentials, Option
+from generation.channels.adapter import Checked, Credentials, Option
 from generation.channels.adapters.bfl import calls
 from generation.contract import Answer, Call
 
@@ -24,3 +25,7 @@ class BflAdapter:
     async def generate(self, call: Call, credentials: Credentials) -> Answer:
         """Make one call. Raises ChannelError; asyncio.CancelledError passes through."""
         return await calls.generate(call, credentials)
+
+    async def check(self, credentials: Credentials, spool: Path) -> Checked | None:
+        """Ask what credits are left. Raises ChannelError."""
+        return await calls.check(credentials, spool)

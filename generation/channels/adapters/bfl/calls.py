@@ -6,17 +6,18 @@ import asyncio
 import logging
 from dataclasses import replace
 from functools import partial
+from pathlib import Path
 from urllib.parse import quote, urlsplit
 
 import httpx2
 
-from generation.channels.adapter import Credentials
-from generation.channels.adapters import pictures
+from generation.channels.adapter import Checked, Credentials
+from generation.channels.adapters import costs, pictures
 from generation.channels.adapters.bfl import answer, request
 from generation.channels.adapters.bfl.answer import WORKING, Reading, Task
 from generation.channels.adapters.bfl.errors import failed, lost, tell, while_working
-from generation.channels.adapters.calling import header_secret, watched
-from generation.channels.adapters.http_json import Refused, get, post
+from generation.channels.adapters.calling import header_secret, told, watched
+from generation.channels.adapters.http_json import Refused, get, mapping, post
 from generation.contract import Answer, Call, ChannelError
 from generation.egress.guard import ForbiddenAddress, allow_hosts, check_url
 from generation.egress.transport import Exchange, exchange
@@ -37,6 +38,14 @@ _PORTS = {"http": 80, "https": 443}
 async def generate(call: Call, credentials: Credentials) -> Answer:
     """Make one call, or follow the work of an earlier one. Raises ChannelError; asyncio.CancelledError passes."""
     return await watched(call, credentials, partial(_ask, call, credentials), tell)
+
+
+async def check(credentials: Credentials, spool: Path) -> Checked:
+    """The credits that are left (https://docs.bfl.ai/api-reference/get-the-users-credits). Raises ChannelError."""
+    url = f"{(credentials.base_url or ORIGIN).rstrip('/')}/v1/credits"
+    found = mapping(await told(url, _headers(credentials), credentials, spool, tell))
+    balance = costs.balance_micros(found.get("credits"), micros_per_unit=answer.MICROS_PER_CREDIT)
+    return Checked(balance_micros=balance)
 
 
 async def _ask(call: Call, credentials: Credentials, record: Exchange) -> Answer:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 
-from generation.channels.adapter import Credentials, Option
+from generation.channels.adapter import Checked, Credentials, Option
 from generation.contract import Answer, Call
 
 
@@ -25,3 +26,9 @@ class GeminiAdapter:
         from generation.channels.adapters.google import calls
 
         return await calls.generate(call, credentials)
+
+    async def check(self, credentials: Credentials, spool: Path) -> Checked | None:
+        """Ask which models there are. Raises ChannelError."""
+        from generation.channels.adapters.google import calls
+
+        return await calls.check(credentials, spool)

@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import aclosing
 from pathlib import Path
 
-from generation.channels.adapter import Credentials, JobItem, JobStatus, Option
+from generation.channels.adapter import Checked, Credentials, JobItem, JobStatus, Option
 from generation.contract import Answer, Call, ChannelError
 
 
@@ -25,6 +25,12 @@ class GeminiBatchAdapter:
     async def generate(self, call: Call, credentials: Credentials) -> Answer:
         """This road takes jobs only."""
         raise ChannelError("rejected", "this kind of channel takes jobs only")
+
+    async def check(self, credentials: Credentials, spool: Path) -> Checked | None:
+        """Ask which models there are. Raises ChannelError."""
+        from generation.channels.adapters.google import calls
+
+        return await calls.check(credentials, spool)
 
     async def create(
         self, display_name: str, upstream_model: str, items: Sequence[JobItem], credentials: Credentials

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 from dataclasses import replace
 from functools import partial
+from pathlib import Path
+from typing import Any
 
 from google import genai
 from google.genai import types
 
-from generation.channels.adapter import Credentials
+from generation.channels.adapter import Checked, Credentials
 from generation.channels.adapters import pictures
-from generation.channels.adapters.calling import header_secret, watched
+from generation.channels.adapters.calling import header_secret, told, watched
 from generation.channels.adapters.google import answer, clients, request
 from generation.channels.adapters.google.errors import tell
+from generation.channels.adapters.http_json import mapping, names
 from generation.contract import Answer, Call
 from generation.egress import loop
 from generation.egress.transport import Exchange
@@ -30,6 +33,19 @@ async def _ask(call: Call, credentials: Credentials, record: Exchange) -> Answer
     tier = types.ServiceTier.FLEX if call.lane == "flex" else None
     config = request.config(call, {"x-goog-api-key": header_secret(credentials)}, tier)
     return await generate_content(_client(credentials.base_url or ORIGIN), call, config, record)
+
+
+async def check(credentials: Credentials, spool: Path) -> Checked:
+    """The models on offer: https://ai.google.dev/api/models#method:-models.list. Raises ChannelError."""
+    url = f"{(credentials.base_url or ORIGIN).rstrip('/')}/{API_VERSION}/models?pageSize=1000"
+    headers = {"x-goog-api-key": header_secret(credentials)}
+    return listed(await told(url, headers, credentials, spool, tell), "models", "models/")
+
+
+def listed(found: Any, key: str, prefix: str) -> Checked:
+    """A page of models. Where there are more pages, it does not say what is missing."""
+    page = mapping(found)
+    return Checked(names(page[key], "name", prefix) if page.get(key) and not page.get("nextPageToken") else None)
 
 
 async def generate_content(

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 
-from generation.channels.adapter import Credentials, Option
+from generation.channels.adapter import Checked, Credentials, Option
 from generation.contract import Answer, Call
 
 
@@ -30,3 +31,9 @@ class VertexAdapter:
         from generation.channels.adapters.google import vertex_calls
 
         return await vertex_calls.generate(call, credentials)
+
+    async def check(self, credentials: Credentials, spool: Path) -> Checked | None:
+        """Ask which models there are, with a token of the service account where there is one. Raises ChannelError."""
+        from generation.channels.adapters.google import vertex_calls
+
+        return await vertex_calls.check(credentials, spool)

@@ -8,14 +8,15 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, replace
 from functools import partial
+from pathlib import Path
 from typing import NoReturn
 
 from google import genai
 from google.auth import credentials as google_credentials
 from google.genai import errors
 
-from generation.channels.adapter import Credentials
-from generation.channels.adapters.calling import header_secret, watched
+from generation.channels.adapter import Checked, Credentials
+from generation.channels.adapters.calling import header_secret, told, watched
 from generation.channels.adapters.failures import Told
 from generation.channels.adapters.google import calls, clients, imagen, request
 from generation.channels.adapters.google.errors import BILLING, tell
@@ -49,6 +50,20 @@ async def generate(call: Call, credentials: Credentials) -> Answer:
     _check(call, place)
     ask = partial(_ask, call, credentials, place, account)
     return await watched(call, credentials, ask, partial(_tell, account))
+
+
+async def check(credentials: Credentials, spool: Path) -> Checked:
+    """The models that Google publishes, which says that the credentials are good: publishers.models.list of
+    https://docs.cloud.google.com/vertex-ai/generative-ai/docs/reference/rest. Raises ChannelError."""
+    account = account_of(credentials) if is_service_account(credentials.secret) else None
+    place = _place(credentials, has_account=account is not None)
+    if account is None:
+        headers = {"x-goog-api-key": header_secret(credentials)}
+    else:
+        headers = {"authorization": f"Bearer {await account.token()}", "x-goog-user-project": place.project}
+    url = f"{place.base_url.rstrip('/')}/{API_VERSION}/publishers/google/models?pageSize=1000"
+    found = await told(url, headers, credentials, spool, partial(_tell, account))
+    return calls.listed(found, "publisherModels", "publishers/google/models/")
 
 
 async def _ask(

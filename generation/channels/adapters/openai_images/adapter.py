@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 from functools import partial
+from pathlib import Path
 
-from generation.channels.adapter import Credentials, Option
+from generation.channels.adapter import Checked, Credentials, Option
 from generation.channels.adapters import pictures
-from generation.channels.adapters.calling import header_secret, watched
-from generation.channels.adapters.http_json import Answered, Refused, post, post_form
+from generation.channels.adapters.calling import header_secret, told, watched
+from generation.channels.adapters.http_json import Answered, Refused, mapping, names, post, post_form
 from generation.channels.adapters.openai_errors import error_of, moderation_in, tell
 from generation.channels.adapters.openai_images import answer, request
 from generation.contract import Answer, Call
@@ -40,6 +41,13 @@ class OpenAIImagesAdapter:
     async def generate(self, call: Call, credentials: Credentials) -> Answer:
         """Make one call. Raises ChannelError; asyncio.CancelledError passes through."""
         return await watched(call, credentials, partial(_ask, call, credentials), tell)
+
+    async def check(self, credentials: Credentials, spool: Path) -> Checked | None:
+        """Ask which models there are. Raises ChannelError."""
+        headers = {"authorization": f"Bearer {header_secret(credentials)}"}
+        url = f"{(credentials.base_url or ORIGIN).rstrip('/')}/models"
+        data = mapping(await told(url, headers, credentials, spool, tell)).get("data")
+        return Checked(names(data, "id") if data else None)
 
 
 async def _ask(call: Call, credentials: Credentials, record: Exchange) -> Answer:
