@@ -19,7 +19,7 @@ from generation.channels import registry
 from generation.channels.adapter import Credentials, JobItem, JobState, JobStatus
 from generation.channels.drawing import draw
 from generation.channels.models import Channel
-from generation.contract import Answer, ChannelError, GenerationRequest, SpooledImage, Usage
+from generation.contract import Answer, ChannelError, GenerationRequest, Refusal, SpooledImage, Usage
 from generation.models import Attempt, Charge, Generation, Job, Output, State
 from generation.preferences import Preferences, Routing
 from tests.upstreams.openai_service import FakeChat
@@ -238,6 +238,21 @@ def test_what_waits_in_jobs_takes_no_place_of_what_is_asked_at_once(
         _go_on(queue)
         provider.end()
     _settled(12)
+
+
+def test_what_waits_in_jobs_has_a_cap_of_its_own(alice: Any, queue: Any, provider: Provider, settings: Any) -> None:
+    settings.NBP_ACCOUNT_JOB_CAP = 4
+    _ask(alice, 3)
+    queue.run()
+    with pytest.raises(Refusal, match="More than 4 images of this account wait in jobs") as refusal:
+        _ask(alice, 2)
+    assert (refusal.value.kind, refusal.value.code) == ("rate_limit", "too_many_unfinished")
+    _ask(alice)
+    for _ in range(6):
+        _go_on(queue)
+        provider.end()
+    _settled(4)
+    _ask(alice, 4)
 
 
 def test_a_job_whose_answer_was_lost_is_found_again(alice: Any, queue: Any, provider: Provider) -> None:
