@@ -27,6 +27,12 @@ JOB_NAMES = {
     "job.settling": "one result is settled, others are not",
 }
 
+# The same for work that goes on upstream and is looked in on.
+HANDLE_NAMES = {
+    "handle.given": "the upstream is at work and has said how to follow it, no row says so",
+    "handle.kept": "the attempt says how to follow the work, nobody looked in on it",
+}
+
 # The same for money that comes in and goes back.
 PAYMENT_NAMES = {
     "top_up.written": "the payment is committed, Stripe was not asked",

@@ -158,10 +158,12 @@ def _keeper(attempt: Attempt) -> Callable[[str], Awaitable[None]]:
 
 
 def _keep_handle(attempt_id: int, handle: str) -> None:
+    crash_points.reached("handle.given")
     try:
         Attempt.objects.filter(pk=attempt_id).update(handle=handle)
     finally:
         connection.close()
+    crash_points.reached("handle.kept")
 
 
 def _call(channel: Channel, call: Call) -> Answer:

@@ -127,6 +127,11 @@ class FakeBfl(FakeUpstream):
         self._studio = Studio(signing_key=secrets.token_bytes(16), size_bytes=0, cached=cached)
         self._tasks: dict[str, _Task] = {}
 
+    @property
+    def task_ids(self) -> list[str]:
+        """The work that was accepted and not forgotten, the oldest first."""
+        return list(self._tasks)
+
     def forget(self) -> None:
         """Know no task any more."""
         self._tasks.clear()
