@@ -8,6 +8,7 @@ from contextlib import ExitStack
 from typing import Any, TypeVar
 
 from django.db import connection
+from django.db.models import QuerySet
 
 from accounts.sealed import SealBroken
 from accounts.transactions import forbid_transaction
@@ -27,12 +28,12 @@ _ASK_SECONDS = 60.0
 _RESULT_SECONDS = 600.0
 
 
-def items_of(job: Job) -> list[Attempt]:
+def items_of(job: Job) -> QuerySet[Attempt]:
     """The attempts of a job that are still out, with all that a call is made of."""
     rows = Attempt.objects.filter(job=job, status=Attempt.Status.SENT).select_related(
         "channel", "image_model", "output__generation__image_model", "output__generation__price__image_model"
     )
-    return list(rows.order_by("pk"))
+    return rows.order_by("pk")
 
 
 def key_of(attempt: Attempt) -> str:
