@@ -7,8 +7,10 @@ import json
 import random
 import re
 import secrets
+import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 from generation.channels.fakes import gemini_api
@@ -48,7 +50,7 @@ class Job:
     looks: int = 0
     results: list[bytes] = field(default_factory=list)
 
-    @property
+    @cached_property
     def tokens(self) -> int:
         return sum(1120 + len(last_prompt(request)) // 4 for _, request in self.lines)
 
@@ -80,6 +82,8 @@ class FakeGeminiBatch(FakeUpstream):
         self.enqueued_token_limit = 10**12
         self.peak_tokens = 0
         self.prefix, self.download_type = "BATCH_STATE_", "application/octet-stream"
+        # Answers are made by several threads.
+        self._queue = threading.Lock()
         self._numbers = itertools.count()
         self._uploads: dict[str, tuple[int, bytearray]] = {}
         self._studio = Studio(signing_key=b"a key of its own", size_bytes=0, cached=cached)
@@ -157,11 +161,13 @@ class FakeGeminiBatch(FakeUpstream):
         for _, each in lines:
             read(model, each, self._studio.is_issued)
         job = Job("", body["batch"]["displayName"], model, lines, "fileName" not in source)
-        queued = sum(each.tokens for each in self.jobs.values() if each.state not in _DONE) + job.tokens
-        if queued > self.enqueued_token_limit:
-            raise GoogleError(429, *STATUSES["429"])
-        self.peak_tokens = max(self.peak_tokens, queued)
-        return json_reply(200, self._shown(self._kept(job)))
+        with self._queue:
+            queued = sum(each.tokens for each in self.jobs.values() if each.state not in _DONE) + job.tokens
+            if queued > self.enqueued_token_limit:
+                raise GoogleError(429, *STATUSES["429"])
+            self.peak_tokens = max(self.peak_tokens, queued)
+            self._kept(job)
+        return json_reply(200, self._shown(job))
 
     def _kept(self, job: Job) -> Job:
         job.name, job.number = f"batches/{secrets.token_hex(18)}", next(self._numbers)
