@@ -16,6 +16,8 @@ import httpx2
 from generation.egress.lifting import Lifted
 
 DEFAULT_BYTE_CAP = 64 * 1024 * 1024
+# The results of a whole job come in one answer.
+JOB_BYTE_CAP = 2 * 1024**3
 _MARKER_BYTES = 30
 _MARKER_IN_URL = re.compile(r"(?<=;base64,)[A-Za-z0-9+/]{40}", re.IGNORECASE)
 

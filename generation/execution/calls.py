@@ -6,7 +6,7 @@ import base64
 import hashlib
 import hmac
 import uuid
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from datetime import datetime
@@ -22,6 +22,8 @@ from generation.models import Attempt, Generation, ImageModel, Media, Output, Re
 
 # As Google counts the images of its Pro model.
 _TOKENS_OF_IMAGE, _TOKENS_OF_4K, _TOKENS_OF_INPUT_IMAGE = 1120, 2000, 560
+# A heavy PNG of each size as base64.
+_RESULT_BYTES: Mapping[str, int] = {"1K": 3 * 1024**2, "2K": 8 * 1024**2, "4K": 20 * 1024**2}
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,6 +174,11 @@ def token_estimate(generation: Generation) -> int:
     made = _TOKENS_OF_4K if generation.image_size == "4K" else _TOKENS_OF_IMAGE
     images = generation.input_image_count * _TOKENS_OF_INPUT_IMAGE
     return pricing.estimate_tokens(generation.prompt) + images + made
+
+
+def result_bytes(image_size: str) -> int:
+    """About how many bytes a picture of a size takes in the results of a job."""
+    return _RESULT_BYTES[image_size]
 
 
 def _is_portable(history: tuple[Turn, ...], channel_id: str, upstream_model: str) -> bool:

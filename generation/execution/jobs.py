@@ -8,11 +8,13 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from django.conf import settings
+from django.db.models import Count
 
 from accounts.row_writes import insert_each
 from accounts.transactions import require_transaction
 from generation.channels.models import Channel
-from generation.execution.calls import Road, token_estimate
+from generation.egress.exchange import JOB_BYTE_CAP
+from generation.execution.calls import Road, result_bytes, token_estimate
 from generation.execution.leases import claim_for_job
 from generation.models import Attempt, ImageModel, Job, Output
 
@@ -52,25 +54,39 @@ def join(joining: Sequence[Joining], *, now: datetime) -> None:
 def _into_one(channel: Channel, image_model: ImageModel, items: list[Joining], now: datetime) -> list[Joining]:
     """Fill one open job; what it has no room for."""
     job = _open_job(channel, image_model, now)
-    most = channel.queued_tokens
+    byte_count = _byte_count(job) if job.item_count else 0
     taken = 0
-    tokens = job.token_estimate
     for each in items:
-        more = token_estimate(each.output.generation)
-        is_full = job.item_count + taken >= settings.NBP_JOB_MAX_ITEMS
-        # A job larger than all that may be queued could never be sent.
-        is_heavy = most is not None and job.item_count + taken > 0 and tokens + more > most
-        if is_full or is_heavy:
+        generation = each.output.generation
+        tokens = job.token_estimate + token_estimate(generation)
+        byte_count += result_bytes(generation.image_size)
+        if job.item_count and not _has_room(job, tokens, byte_count):
             break
-        each.attempt.job, taken, tokens = job, taken + 1, tokens + more
+        each.attempt.job, taken = job, taken + 1
+        job.item_count, job.token_estimate = job.item_count + 1, tokens
     deadlines = [each.output.generation.deadline_at or now + _A_DAY for each in items[:taken]]
-    job.item_count += taken
-    job.token_estimate = tokens
     job.deadline_at = min([*deadlines, *filter(None, [job.deadline_at])], default=None)
     if taken < len(items) or job.item_count >= settings.NBP_JOB_MAX_ITEMS:
         job.state, job.look_at = Job.State.CLOSED, now
     job.save()
     return items[taken:]
+
+
+def _has_room(job: Job, tokens: int, byte_count: int) -> bool:
+    """Whether a job may grow to so many tokens, and so many bytes of results.
+
+    One larger than all that may be queued could never be sent, and one whose results are larger than an answer may be
+    could be paid for and never be read.
+    """
+    most = job.channel.queued_tokens
+    is_heavy = most is not None and tokens > most
+    return job.item_count < settings.NBP_JOB_MAX_ITEMS and not is_heavy and byte_count <= JOB_BYTE_CAP
+
+
+def _byte_count(job: Job) -> int:
+    """About how many bytes the results of a job will have."""
+    rows = Attempt.objects.filter(job=job).order_by().values_list("output__generation__image_size")
+    return sum(result_bytes(size) * count for size, count in rows.annotate(count=Count("pk")))
 
 
 def _open_job(channel: Channel, image_model: ImageModel, now: datetime) -> Job:

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import hashlib
 import uuid
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections import Counter
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
+from django.db.models import QuerySet
 
 from accounts import crash_points
 from accounts.ledger.models import Hold, Wallet
@@ -126,9 +128,9 @@ def provider(monkeypatch: pytest.MonkeyPatch, settings: Any) -> Iterator[Provide
     yield found
 
 
-def _ask(person: Any, n: int = 1, **preferences: Any) -> Generation:
+def _ask(person: Any, n: int = 1, *, image_size: str = "1K", **preferences: Any) -> Generation:
     request = GenerationRequest(
-        prompt="a lighthouse", image_size="1K", n=n, preferences=Preferences(lane="batch", **preferences)
+        prompt="a lighthouse", image_size=image_size, n=n, preferences=Preferences(lane="batch", **preferences)
     )
     accepted = submission.accept(person.requester("live"), request, now=datetime.now(UTC))
     return Generation.objects.get(pk=accepted.generation_id)
@@ -180,6 +182,29 @@ def test_no_more_tokens_wait_upstream_than_the_channel_allows(
     _settled(30)
     assert provider.peak_tokens <= 10_000
     assert len(provider.jobs) >= 8
+
+
+def test_a_job_is_no_larger_than_its_results_may_be(
+    make_person: Callable[..., Any], queue: Any, provider: Provider, settings: Any
+) -> None:
+    settings.NBP_ACCOUNT_QUEUE_CAP = settings.NBP_ACCOUNT_RUNNING_CAP = 1000
+    carol = make_person("carol", live_micros=100_000_000)
+    sizes = ["1K", "4K", "4K", "2K"] * 5
+    for image_size in sizes:
+        _ask(carol, 10, image_size=image_size)
+    queue.run(limit=1000)
+    jobs = [Counter(_sizes(job)) for job in Job.objects.order_by("pk")]
+    weights = {"1K": 3, "2K": 8, "4K": 20}
+    megabytes = [sum(weights[size] * count for size, count in job.items()) for job in jobs]
+    assert sum(jobs, Counter()) == Counter(sizes * 10)
+    assert max(megabytes) <= 2048
+    # Each is full but the last.
+    assert min(megabytes[:-1]) > 2048 - 20
+    assert [job.item_count for job in Job.objects.order_by("pk")] == [job.total() for job in jobs]
+
+
+def _sizes(job: Job) -> QuerySet[Attempt, str]:
+    return Attempt.objects.filter(job=job).values_list("output__generation__image_size", flat=True)
 
 
 @pytest.mark.parametrize("point", list(crash_points.JOB_NAMES))

@@ -20,8 +20,6 @@ from generation.egress.exchange import DEFAULT_BYTE_CAP
 from generation.egress.transport import Exchange, exchange
 
 T = TypeVar("T")
-# A look at a job brings its results along, and so does a list of jobs.
-RESULT_BYTE_CAP = 2 * 1024**3
 ASK_SECONDS = 55.0
 
 

@@ -16,10 +16,11 @@ from generation import media
 from generation.channels.adapter import Credentials, JobItem, JobState, JobStatus
 from generation.channels.adapters.failures import redacted
 from generation.channels.adapters.google import batch_request, batch_upload
-from generation.channels.adapters.google.batch_asking import RESULT_BYTE_CAP, address, asked, headers
+from generation.channels.adapters.google.batch_asking import address, asked, headers
 from generation.channels.adapters.http_json import get, items, mapping, post, text
 from generation.contract import ChannelError
 from generation.egress import loop
+from generation.egress.exchange import JOB_BYTE_CAP
 from generation.egress.transport import Exchange
 
 INLINE_ITEMS, INLINE_BYTES = 20, 10 * 1024 * 1024
@@ -133,7 +134,8 @@ async def _asked_for(path: str, credentials: Credentials) -> Mapping[str, Any]:
         return body
 
     spool = await loop.in_thread(media.spool_directory)
-    return await asked(credentials, ask, spool=spool, byte_cap=RESULT_BYTE_CAP)
+    # A look at a job brings its results along, and so does a list of jobs.
+    return await asked(credentials, ask, spool=spool, byte_cap=JOB_BYTE_CAP)
 
 
 async def cancel(name: str, credentials: Credentials) -> None:

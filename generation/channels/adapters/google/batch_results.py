@@ -19,7 +19,6 @@ from generation.channels.adapters import pictures
 from generation.channels.adapters.failures import redacted
 from generation.channels.adapters.google import answer, batch_lines
 from generation.channels.adapters.google.batch_asking import (
-    RESULT_BYTE_CAP,
     address,
     asked,
     headers,
@@ -30,7 +29,7 @@ from generation.channels.adapters.google.calls import API_VERSION
 from generation.channels.adapters.http_json import get, items, mapping, text
 from generation.contract import Answer, ChannelError, ErrorKind
 from generation.egress import loop
-from generation.egress.exchange import DEFAULT_BYTE_CAP
+from generation.egress.exchange import DEFAULT_BYTE_CAP, JOB_BYTE_CAP
 from generation.egress.transport import Exchange, shared_client
 
 logger = logging.getLogger(__name__)
@@ -48,7 +47,7 @@ async def each(name: str, credentials: Credentials, spool: Path) -> AsyncGenerat
     """
     await loop.in_thread(partial(spool.mkdir, parents=True, exist_ok=True))
     work = partial(_inline, name, credentials, spool)
-    found, file_name = await asked(credentials, work, seconds=_SECONDS, spool=spool, byte_cap=RESULT_BYTE_CAP)
+    found, file_name = await asked(credentials, work, seconds=_SECONDS, spool=spool, byte_cap=JOB_BYTE_CAP)
     try:
         while found:
             yield found.pop(0)
@@ -90,7 +89,7 @@ async def _from_file(file_name: str, credentials: Credentials, spool: Path) -> A
 
 async def _lines(file_name: str, credentials: Credentials, spool: Path) -> AsyncGenerator[bytes, None]:
     work = partial(_downloaded, file_name, credentials)
-    response = await asked(credentials, work, seconds=_SECONDS, spool=spool, byte_cap=RESULT_BYTE_CAP)
+    response = await asked(credentials, work, seconds=_SECONDS, spool=spool, byte_cap=JOB_BYTE_CAP)
     lines = batch_lines.Lines(DEFAULT_BYTE_CAP)
     try:
         async with aclosing(response.aiter_bytes()) as pieces:
