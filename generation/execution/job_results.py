@@ -5,6 +5,8 @@ from __future__ import annotations
 import logging
 from datetime import UTC, datetime
 
+from django.db import InterfaceError, OperationalError
+
 from accounts import crash_points
 from accounts.transactions import write_transaction
 from generation import settlement
@@ -12,7 +14,7 @@ from generation.contract import Answer, ChannelError
 from generation.execution import job_calls, results
 from generation.execution.leases import Lease
 from generation.execution.roads import may_run_on
-from generation.models import Attempt, Job, State
+from generation.models import Attempt, Job, Output, State
 
 logger = logging.getLogger(__name__)
 LATE = ("deadline_exceeded", "The image was not made by its deadline. Nothing was charged.")
@@ -42,12 +44,24 @@ def _settle_one(attempt: Attempt, found: Answer | ChannelError) -> None:
             _failed(lease, attempt, found, now)
         else:
             results.answered(lease, attempt, found, now=now)
-    except Exception:
+    except (OperationalError, InterfaceError):
         # What is settled stays so; the job's next round takes in this one and all that come after it.
-        logger.exception("a result of output %s could not be settled", attempt.output_id)
+        logger.exception("a result of output %s cannot be settled now", attempt.output_id)
         raise
+    except Exception as error:
+        logger.exception("a result of output %s cannot be settled", attempt.output_id)
+        _make_anew(lease, attempt, error, now)
     finally:
         _drop(found)
+
+
+def _make_anew(lease: Lease, attempt: Attempt, error: Exception, now: datetime) -> None:
+    """A result that would fail again in each round is lost, and counts as one that never came."""
+    is_kept = not Output.objects.filter(pk=lease.output_id, state=State.SENT, lease_number=lease.number).exists()
+    if is_kept:
+        # The image is its output's, and the sweeper settles it.
+        return
+    _failed(lease, attempt, ChannelError("unknown", f"the result cannot be settled: {type(error).__name__}"), now)
 
 
 def _drop(found: Answer | ChannelError) -> None:

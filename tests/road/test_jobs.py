@@ -15,14 +15,16 @@ import pytest
 from django.db.models import QuerySet
 
 from accounts import crash_points
+from accounts.group_commit import GroupCommit
 from accounts.ledger.models import Hold, Wallet
-from generation import execution, submission, tasks
+from generation import execution, settlement, submission, tasks
 from generation.channels import registry
 from generation.channels.adapter import Credentials, JobItem, JobState, JobStatus
 from generation.channels.drawing import draw
 from generation.channels.models import Channel
 from generation.contract import Answer, ChannelError, GenerationRequest, Refusal, SpooledImage, Usage
-from generation.models import Attempt, Charge, Generation, Job, Output, State
+from generation.execution import receiving
+from generation.models import Attempt, Charge, Generation, Job, Media, Output, State
 from generation.preferences import Preferences, Routing
 from tests.upstreams.openai_service import FakeChat
 from tests.upstreams.roads import road_to
@@ -98,12 +100,16 @@ class Provider:
         keys = [*self.jobs[name].keys, *self.strangers]
         for place, key in enumerate(reversed(keys) if self.is_shuffled else keys):
             found = self.results_of.get(place, "picture")
-            if found == "picture":
+            if found in ("picture", "absurd"):
                 path = spool / f"{uuid.uuid4()}.image"
                 path.write_bytes(_PICTURE)
                 digest = hashlib.sha256(_PICTURE).hexdigest()
                 image = SpooledImage(path, "image/png", len(_PICTURE), digest)
-                found = Answer("ok", "STOP", image=image, usage=Usage(output_image_tokens=1120))
+                # No database takes such a number.
+                cost_micros = 10**30 if found == "absurd" else None
+                found = Answer(
+                    "ok", "STOP", image=image, usage=Usage(output_image_tokens=1120), cost_micros=cost_micros
+                )
             if found != "missing":
                 yield key, found
 
@@ -392,3 +398,54 @@ def test_what_is_asked_of_other_roads_joins_no_job(alice: Any, queue: Any, provi
     with pytest.raises(Exception, match="more than"):
         submission.accept(alice.requester("live"), request, now=datetime.now(UTC))
     assert not Job.objects.exists()
+
+
+def test_a_result_that_cannot_be_settled_keeps_no_other_from_it_and_fails_for_free_in_the_end(
+    alice: Any, queue: Any, provider: Provider
+) -> None:
+    _ask(alice, 4)
+    _go_on(queue, 3)
+    provider.results_of = {0: "absurd"}
+    provider.end()
+    _go_on(queue)
+    assert sorted(Output.objects.values_list("state", flat=True))[-3:] == ["succeeded"] * 3
+    assert Charge.objects.count() == 3
+    assert (Job.objects.filter(state="ended").count(), list(_unknown_costs())) == (1, [67_200])
+    # It is made anew, as after any answer that is lost, and not without end.
+    for _ in range(12):
+        _go_on(queue)
+        provider.end()
+    assert set(Output.objects.values_list("state", "error_code")) == {
+        ("succeeded", ""),
+        ("failed", "upstream_no_answer"),
+    }
+    assert not Job.objects.exclude(state="ended").exists()
+    assert list(_unknown_costs()) == [67_200] * 3
+    _settled(3)
+
+
+def test_an_image_that_is_kept_and_cannot_be_charged_yet_stays_its_outputs(
+    alice: Any, queue: Any, provider: Provider, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _ask(alice, 3)
+    _go_on(queue, 3)
+    provider.end()
+    with monkeypatch.context() as broken:
+        broken.setattr(settlement, "succeed", _refuse)
+        broken.setattr(receiving, "_DELIVERIES", GroupCommit(_refuse))
+        _go_on(queue)
+    assert set(Output.objects.values_list("state", flat=True)) == {"received"}
+    assert set(Attempt.objects.values_list("status", flat=True)) == {"ok"}
+    assert Job.objects.get().state == "ended"
+    Media.objects.update(created_at=datetime.now(UTC) - timedelta(minutes=1))
+    Output.objects.update(lease_until=None)
+    _go_on(queue)
+    _settled(3)
+
+
+def _refuse(*_: Any, **__: Any) -> Any:
+    raise ValueError("the ledger is out of order")
+
+
+def _unknown_costs() -> QuerySet[Attempt, int]:
+    return Attempt.objects.filter(status="unknown").values_list("cost_micros", flat=True)
