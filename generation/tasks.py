@@ -40,6 +40,11 @@ def sweep() -> None:
         _send(advance_job, job_id=str(job_id))
 
 
+def nudge_due() -> None:
+    """Nudge what is due, and mend nothing."""
+    nudge(execution.due_everywhere())
+
+
 def purge(*, with_retention: bool) -> bool:
     """Forget what is past its days: what crashes left here and, if wanted, a batch of words and images.
 

@@ -20,6 +20,8 @@ from generation import queries, wakeups
 
 logger = logging.getLogger(__name__)
 _TICK_SECONDS = 0.25
+# Where rings are heard, a look finds nothing but what was rung in the moment of a lost connection.
+_TICK_SECONDS_WITH_RINGS = 1.0
 _REMEMBERED = 4096
 _Waiter = tuple[asyncio.AbstractEventLoop, asyncio.Event]
 
@@ -92,7 +94,7 @@ class Watcher:
     async def _tick(self) -> None:
         loop = asyncio.get_running_loop()
         while True:
-            await asyncio.sleep(_TICK_SECONDS)
+            await asyncio.sleep(_TICK_SECONDS_WITH_RINGS if wakeups.hears_other_processes() else _TICK_SECONDS)
             with self._lock:
                 ids = list(self._waiters)
             if not ids:

@@ -18,6 +18,7 @@ Listener = Callable[[Sequence[str]], None]
 _listeners: set[Listener] = set()
 _lock = threading.Lock()
 _subscriber: list[threading.Thread] = []
+_is_subscribed = threading.Event()
 _RECONNECT_SECONDS = 2.0
 # Whoever settles must not wait for a Redis that does not answer: after a failure nobody rings there for a while.
 _SILENCE_SECONDS = 5.0
@@ -74,14 +75,21 @@ def hear_other_processes() -> None:
             _subscriber[0].start()
 
 
+def hears_other_processes() -> bool:
+    """Whether the subscription stands."""
+    return _is_subscribed.is_set()
+
+
 def _subscribe() -> None:
     while True:
         try:
             client = redis.Redis.from_url(settings.NBP_REDIS_URL, socket_connect_timeout=2, health_check_interval=15)
             with client.pubsub(ignore_subscribe_messages=True) as subscription:  # type: ignore[no-untyped-call]
                 subscription.subscribe(CHANNEL)
+                _is_subscribed.set()
                 for message in subscription.listen():
                     _hear(message["data"].decode().split(","))
         except redis.RedisError as error:
+            _is_subscribed.clear()
             logger.warning("lost the wake-up subscription, waiting by looking instead: %s", error)
             time.sleep(_RECONNECT_SECONDS)

@@ -40,10 +40,12 @@ def _forget_the_work(**_: Any) -> None:
 @worker_ready.connect
 def _start_sweeper(**_: Any) -> None:
     from generation.channels import registry
+    from nbp_site import garbage
     from nbp_site.operating import tracing, worker_metrics
     from nbp_site.sweeper import SWEEPER
 
     registry.load()
+    garbage.settle()
     tracing.start()
     SWEEPER.start()
     worker_metrics.serve()

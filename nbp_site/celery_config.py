@@ -11,7 +11,9 @@ def _transport_options(url: str) -> dict[str, Any]:
     if url.startswith("memory://"):
         return {"polling_interval": 0.05}
     if url.startswith("redis"):
-        return {"visibility_timeout": 600, "socket_timeout": 5, "socket_connect_timeout": 2}
+        # A lost nudge is sent again, so that no copy of each need be kept in Redis until it is taken; nor does any of
+        # them come before another.
+        return {"ack_emulation": False, "priority_steps": [0], "socket_timeout": 5, "socket_connect_timeout": 2}
     return {"confirm_publish": True}
 
 

@@ -16,24 +16,25 @@ from nbp_site.operating import gauges, probing, purging
 from nbp_site.rounds import Rounds
 
 logger = logging.getLogger(__name__)
-_SWEEP_SECONDS = 0.5
+_NUDGE_SECONDS = 0.5
+_SWEEP_SECONDS = 2.0
 _BATCHES_SECONDS = 1.0
 _PAYMENTS_SECONDS = 1.0
 _CHECKS_SECONDS = 15.0
 
 
 class Sweeper:
-    """Due rows are nudged within a second; what a crash left behind is mended when its lease has ended."""
+    """Due rows are nudged within a second; what a crash left behind is mended soon after its lease has ended."""
 
     def __init__(self) -> None:
-        self._sweeps = Rounds("sweeper", _SWEEP_SECONDS, self._sweep)
+        self._sweeps = Rounds("sweeper", _NUDGE_SECONDS, self._sweep)
         # Apart, since acceptance may wait for strangers' images.
         self._batches = Rounds("batches", _BATCHES_SECONDS, _advance_batches)
         # Apart as well: Stripe may take its time.
         self._payments = Rounds("payments", _PAYMENTS_SECONDS, MoneyRounds().step)
         # Apart as well: a provider may take its time.
         self._checks = Rounds("channel checks", _CHECKS_SECONDS, _check_channels)
-        self._purge_at = 0.0
+        self._sweep_at = self._purge_at = 0.0
 
     def start(self) -> None:
         self._sweeps.start()
@@ -49,7 +50,11 @@ class Sweeper:
             self._say_goodbye()
 
     def _sweep(self) -> None:
-        tasks.sweep()
+        if time.monotonic() >= self._sweep_at:
+            tasks.sweep()
+            self._sweep_at = time.monotonic() + _SWEEP_SECONDS
+        else:
+            tasks.nudge_due()
         gauges.SWEPT_AT.set_to_current_time()
         probing.PROBE.step()
         if time.monotonic() >= self._purge_at:

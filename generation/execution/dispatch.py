@@ -45,9 +45,7 @@ _DUE = GroupCommit(due_each)
 
 def due_everywhere() -> list[uuid.UUID]:
     """Outputs of all accounts to nudge now, one of each account in turn, marked as nudged."""
-    waiting = Output.objects.filter(_nudgeable()).values("account_id").annotate(oldest=Min("next_run_at"))
-    accounts = waiting.order_by("oldest").values_list("account_id", flat=True)[:_MAX_AT_ONCE]
-    by_account = [due(account_id) for account_id in accounts]
+    by_account = [due(account_id) for account_id, _ in _accounts_waiting()]
     in_turn = [each for each in chain.from_iterable(zip_longest(*by_account)) if each is not None]
     return _patient_last(in_turn)
 
@@ -68,6 +66,16 @@ def _nudgeable() -> Q:
 _waiting = CompiledSelect(
     lambda accounts: (
         Output.objects.filter(_nudgeable(), account_id__in=accounts).values_list("account_id", "mode").distinct()
+    )
+)
+
+
+_accounts_waiting = CompiledSelect(
+    lambda: (
+        Output.objects.filter(_nudgeable())
+        .values_list("account_id")
+        .annotate(oldest=Min("next_run_at"))
+        .order_by("oldest")[:_MAX_AT_ONCE]
     )
 )
 

@@ -12,9 +12,10 @@ from datetime import datetime, timedelta
 from functools import partial
 
 from django.conf import settings
-from django.db.models import F, Q
+from django.db.models import F, Q, QuerySet
 from django.db.models.functions import Now
 
+from accounts.compiled import CompiledSelect
 from accounts.transactions import write_transaction
 from generation import media, settlement
 from generation.contract import Usage
@@ -34,10 +35,12 @@ _MAX_STRANDED = 5
 def sweep(*, now: datetime) -> list[uuid.UUID]:
     """Mend what is stranded and answer the outputs to nudge."""
     HEARTBEAT.catch_up()
-    for output_id, lease_number in _unsent():
-        _apart(output_id, partial(_free, output_id, lease_number, now))
-    for output_id, lease_number in _unanswered():
-        _apart(output_id, partial(_end_unanswered, Lease(output_id, lease_number), now))
+    for output_id, lease_number, state in _expired():
+        if state == State.LEASED:
+            # By a worker that is gone before it sent anything.
+            _apart(output_id, partial(_free, output_id, lease_number, now))
+        else:
+            _apart(output_id, partial(_end_unanswered, Lease(output_id, lease_number), now))
     for output_id in _received():
         _apart(output_id, partial(settlement.succeed, output_id, now=now))
     _end_forgotten_attempts(now)
@@ -52,14 +55,14 @@ def _apart(output_id: uuid.UUID, mend: Callable[[], object]) -> None:
         logger.exception("output %s could not be mended", output_id)
 
 
-def _expired(state: State) -> list[tuple[uuid.UUID, int]]:
-    rows = Output.objects.filter(state=state, lease_until__lt=Now()).order_by("lease_until")
-    return list(rows.values_list("pk", "lease_number")[:_LIMIT])
-
-
-def _unsent() -> list[tuple[uuid.UUID, int]]:
-    """Leased by a worker that is gone before it sent anything."""
-    return _expired(State.LEASED)
+# Those of workers that are gone.
+_expired = CompiledSelect(
+    lambda: (
+        Output.objects.filter(state__in=(State.LEASED, State.SENT), lease_until__lt=Now())
+        .order_by("lease_until")
+        .values_list("pk", "lease_number", "state")[:_LIMIT]
+    )
+)
 
 
 def _free(output_id: uuid.UUID, lease_number: int, now: datetime) -> None:
@@ -71,11 +74,6 @@ def _free(output_id: uuid.UUID, lease_number: int, now: datetime) -> None:
         requeue(Lease(output_id, lease_number), seconds=0, now=now)
     if Output.objects.filter(pk=output_id, stranded_count__gte=_MAX_STRANDED).exists():
         give_up(output_id, lease_number=lease_number, now=now)
-
-
-def _unanswered() -> list[tuple[uuid.UUID, int]]:
-    """Sent by a worker that is gone."""
-    return _expired(State.SENT)
 
 
 def _end_unanswered(lease: Lease, now: datetime) -> None:
@@ -121,15 +119,25 @@ def _received() -> list[uuid.UUID]:
 
     Each is tried again only after a while, so that one that cannot be settled does not keep the others waiting.
     """
-    cut_off = Output.objects.filter(state=State.RECEIVED, media__created_at__lt=Now() - _FINISH_PATIENCE)
-    rows = cut_off.filter(Q(lease_until=None) | Q(lease_until__lt=Now())).order_by("lease_until", "pk")
+    if not _any_received():
+        return []
     with write_transaction():
         # Another sweeper's rows are left to it.
         found = list(
-            rows.select_for_update(no_key=True, skip_locked=True, of=("self",)).values_list("pk", flat=True)[:_LIMIT]
+            _cut_off()
+            .select_for_update(no_key=True, skip_locked=True, of=("self",))
+            .values_list("pk", flat=True)[:_LIMIT]
         )
         Output.objects.filter(pk__in=found).update(lease_until=Now() + _SETTLE_AGAIN)
     return found
+
+
+def _cut_off() -> QuerySet[Output]:
+    rows = Output.objects.filter(state=State.RECEIVED, media__created_at__lt=Now() - _FINISH_PATIENCE)
+    return rows.filter(Q(lease_until=None) | Q(lease_until__lt=Now())).order_by("lease_until", "pk")
+
+
+_any_received = CompiledSelect(lambda: _cut_off().values_list("pk")[:1])
 
 
 def purge(*, now: datetime) -> None:
