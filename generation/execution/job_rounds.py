@@ -34,6 +34,8 @@ _LOST_AFTER = timedelta(minutes=1)
 _LOOK_AGAIN = timedelta(seconds=5)
 _MAX_CREATES = 5
 _MOST_WAIT = timedelta(minutes=5)
+# How long after its deadline a job is still asked for what it made.
+_GIVEN_UP_AFTER = timedelta(hours=2)
 
 
 def due_jobs() -> list[uuid.UUID]:
@@ -93,7 +95,20 @@ def _step(job: Job, now: datetime) -> None:
         steps[job.state](job, now)
     except ChannelError as error:
         health.note_error(str(job.channel_id), job.image_model_id, error, now=now)
-        _later(job, now, error)
+        if _is_over(job, now, _GIVEN_UP_AFTER):
+            _give_up(job, now, error.message)
+        else:
+            _later(job, now, error)
+
+
+def _is_over(job: Job, now: datetime, grace: timedelta = timedelta(0)) -> bool:
+    return job.deadline_at is not None and job.deadline_at + grace < now
+
+
+def _give_up(job: Job, now: datetime, why: str) -> None:
+    """What it made, if anything, cannot be had: its images end all the same, and the house pays for what was billed."""
+    logger.error("job %s is given up: %s", job.public_id, why)
+    job_results.give_back(job, ChannelError("unknown", f"the job is given up: {why}"[:500]), now=now, outcome="lost")
 
 
 def _later(job: Job, now: datetime, error: ChannelError) -> None:
@@ -110,6 +125,9 @@ def _close(job: Job, now: datetime) -> None:
 
 def _create(job: Job, now: datetime) -> None:
     """Create it upstream, once there is room in the channel's queue. The intent is written before a byte leaves."""
+    if _is_over(job, now):
+        job_results.give_back(job, ChannelError("unreachable", "it was not sent by its deadline"), now=now)
+        return
     if job.create_count >= _MAX_CREATES:
         job_results.give_back(job, ChannelError("failed", job.message or "the job could not be created"), now=now)
         return
@@ -192,6 +210,9 @@ def _look(job: Job, now: datetime) -> None:
 
 def _wait(job: Job, now: datetime) -> None:
     """Not done yet. After its deadline it is asked to end; what it made by then still counts."""
-    if job.deadline_at is not None and job.deadline_at < now:
+    if _is_over(job, now, _GIVEN_UP_AFTER):
+        _give_up(job, now, "it does not end")
+        return
+    if _is_over(job, now):
         job_calls.cancel(job, job.upstream_name)
     Job.objects.filter(pk=job.pk).update(look_at=now + timedelta(seconds=settings.NBP_JOB_POLL_SECONDS))

@@ -374,6 +374,51 @@ def test_after_its_day_an_item_fails_for_free(alice: Any, queue: Any, provider: 
     _settled(0)
 
 
+def _past(hours: float) -> None:
+    past = datetime.now(UTC) - timedelta(hours=hours)
+    Generation.objects.update(deadline_at=past)
+    Job.objects.update(deadline_at=past)
+
+
+def test_a_job_that_was_not_sent_by_its_deadline_ends_for_free(alice: Any, queue: Any, provider: Provider) -> None:
+    _ask(alice, 2)
+    queue.run()
+    Channel.objects.filter(name="jobs").update(is_enabled=False)
+    _go_on(queue, 3)
+    assert set(Output.objects.values_list("state", flat=True)) == {"sent"}
+    _past(0.01)
+    _go_on(queue)
+    assert (provider.jobs, set(Output.objects.values_list("state", "error_code"))) == (
+        {},
+        {("failed", "deadline_exceeded")},
+    )
+    _settled(0)
+
+
+@pytest.mark.parametrize("stuck", ["its results cannot be had", "it does not end"])
+def test_a_job_of_which_nothing_can_be_had_is_given_up_in_the_end(
+    stuck: str, alice: Any, queue: Any, provider: Provider, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _ask(alice, 2)
+    _go_on(queue, 4)
+
+    async def out_of_reach(name: str, credentials: Credentials) -> JobStatus:
+        if stuck == "it does not end":
+            return JobStatus(name, "running")
+        raise ChannelError("failed", "the results are gone")
+
+    monkeypatch.setattr(provider, "look", out_of_reach)
+    _past(1.9)
+    _go_on(queue, 3)
+    assert Job.objects.get().state == "running", "for two hours it is asked for what it made"
+    _past(2.1)
+    _go_on(queue, 2)
+    assert set(Output.objects.values_list("state", "error_code")) == {("failed", "deadline_exceeded")}
+    assert (Job.objects.get().state, Job.objects.get().outcome) == ("ended", "lost")
+    assert set(Attempt.objects.values_list("status", "cost_micros")) == {("unknown", 67_200)}
+    _settled(0)
+
+
 def test_who_asked_so_has_it_made_at_once_after_the_deadline_within_the_hold(
     alice: Any, queue: Any, provider: Provider
 ) -> None:
