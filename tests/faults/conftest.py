@@ -24,7 +24,8 @@ from tests.faults.houses import (  # noqa: F401
     redis_server,
 )
 from tests.faults.pictures import Picture, picture_of
-from tests.faults.upstreams import SPEAKERS, Fake, Upstream
+from tests.faults.upstreams import Upstream
+from tests.upstreams.speakers import SPEAKERS, Fake
 
 
 @pytest.fixture

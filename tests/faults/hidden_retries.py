@@ -57,7 +57,7 @@ def _hits(kind: str, spool: Path) -> dict[str, int]:
     from generation.channels.registry import ADAPTERS
     from generation.contract import ChannelError
     from generation.egress import loop
-    from tests.faults.upstreams import SPEAKERS
+    from tests.upstreams.speakers import SPEAKERS
 
     speaker = SPEAKERS[kind]
     fake = speaker.fake()
@@ -99,7 +99,7 @@ def main() -> None:
     from google.genai import _api_client
 
     from generation.egress import loop
-    from tests.faults.upstreams import SPEAKERS
+    from tests.upstreams.speakers import SPEAKERS
 
     with tempfile.TemporaryDirectory() as spool:
         hits = {kind: _hits(kind, Path(spool)) for kind in SPEAKERS}

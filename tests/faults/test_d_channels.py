@@ -16,7 +16,8 @@ from generation.channels.models import Channel
 from generation.contract import Refusal
 from generation.models import Attempt, Output
 from tests.faults.pictures import Picture
-from tests.faults.upstreams import OK, SECRET, Fake, Health, Upstream
+from tests.faults.upstreams import OK, Health, Upstream
+from tests.upstreams.speakers import Fake
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("audited")]
 
@@ -49,7 +50,7 @@ def test_d14_a_channel_that_refuses_us_is_switched_off_with_an_alert_and_another
     alerts = [each.getMessage() for each in caplog.records if each.levelname == "ERROR"]
     assert len(alerts) == 1
     assert alerts[0].startswith(f"channel {upstream.channel.pk} is switched off: unauthorized: {status}")
-    assert SECRET not in caplog.text + Channel.objects.get(pk=upstream.channel.pk).disabled_reason
+    assert upstream.speaker.secret not in caplog.text + Channel.objects.get(pk=upstream.channel.pk).disabled_reason
     assert rows(upstream.make()) == upstream.delivered([OK])
     assert (upstream.hits, len(spare.requests)) == (1, 2)
 

@@ -16,8 +16,8 @@ from generation import submission
 from generation.channels.fakes.faults import Fault
 from generation.contract import GenerationRequest
 from generation.models import Attempt, Charge, Generation, Output
-from tests.faults.upstreams import SPEAKERS, Fake
 from tests.upstreams.roads import road_to
+from tests.upstreams.speakers import SPEAKERS, Fake
 
 pytestmark = [
     pytest.mark.django_db(transaction=True),

@@ -13,7 +13,8 @@ from generation.channels.models import Channel
 from generation.channels.registry import ADAPTERS, BATCH_ADAPTERS
 from generation.models import Output
 from tests.faults.pictures import Picture
-from tests.faults.upstreams import OK, SPEAKERS, UNKNOWN, Health, Upstream
+from tests.faults.upstreams import OK, UNKNOWN, Health, Upstream
+from tests.upstreams.speakers import SPEAKERS
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("audited")]
 

@@ -1,170 +1,29 @@
-"""Adapters that speak HTTP, each with the stand-in it is tried against, and a live channel that leads to it.
-
-An adapter to come is one more line of SPEAKERS; its stand-in plays the same faults under the same names.
-"""
+"""A live channel that leads to a stand-in, and what may be asked of it; the stand-ins are those of SPEAKERS."""
 
 from __future__ import annotations
 
 import uuid
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import pytest
 from django.db.models import Sum
 
 from generation import submission
-from generation.channels.fakes.faults import NAMES
-from generation.channels.fakes.gemini import FakeGemini, Fault
+from generation.channels.fakes.faults import Fault
 from generation.channels.models import Channel
 from generation.contract import GenerationRequest
 from generation.models import Attempt, Charge, Cost, Media
 from tests.faults.pictures import Picture, delivered, failed
-from tests.upstreams.ai_gateway import NAMES_PLAYED as AI_GATEWAY_NAMES
-from tests.upstreams.ai_gateway import FakeAiGateway
-from tests.upstreams.bfl import NAMES_PLAYED as BFL_NAMES
-from tests.upstreams.bfl import FakeBfl
-from tests.upstreams.openai_service import CHAT_NAMES, IMAGES_NAMES, FakeChat, FakeImages
 from tests.upstreams.roads import road_to
-from tests.upstreams.vertex import NAMES_PLAYED as VERTEX_NAMES
-from tests.upstreams.vertex import SECRET as VERTEX_SECRET
-from tests.upstreams.vertex import FakeVertex
+from tests.upstreams.speakers import SPEAKERS, Fake
 
-SECRET = "AIzaSyTheSecretOfTheLiveChannel01234567"
 # What Alice's live wallet starts with, and what a 1K image costs her.
 START_MICROS, PRICE_MICROS = 10_000_000, 147_400
 UNKNOWN, OK = ("unknown", "unknown"), ("ok", "")
-
-
-class Fake(Protocol):
-    """A stand-in for a provider: faults go in by script or by request, requests come out."""
-
-    script: list[Any]
-    fault_for: Callable[[Any], Any] | None
-    requests: list[Any]
-    abandoned_count: int
-    base_url: str
-
-    def start(self) -> None: ...
-
-    def stop(self) -> None: ...
-
-
-# A fault's name and argument, and the word for it that the customer reads.
-Word = tuple[str, str, str]
-_GEMINI_REFUSALS = (
-    "SAFETY",
-    "PROHIBITED_CONTENT",
-    "IMAGE_SAFETY",
-    "IMAGE_PROHIBITED_CONTENT",
-    "RECITATION",
-    "SPII",
-    "BLOCKLIST",
-)
-_GEMINI_SILENCES = (
-    "OTHER",
-    "NO_IMAGE",
-    "MAX_TOKENS",
-    "LANGUAGE",
-    "IMAGE_OTHER",
-    "MALFORMED_FUNCTION_CALL",
-    "A_WORD_TO_COME",
-)
-_GEMINI_WORDS: tuple[Word, ...] = tuple(
-    (way, reason, reason) for way in ("blocked-image", "blocked-prompt") for reason in _GEMINI_REFUSALS
-)
-_SILENCES: tuple[Word, ...] = (
-    ("no-image", "NO_IMAGE", "NO_IMAGE"),
-    ("text-only", "STOP", "STOP"),
-    ("max-tokens", "MAX_TOKENS", "MAX_TOKENS"),
-)
-
-
-@dataclass(frozen=True, slots=True)
-class Speaker:
-    """An adapter that speaks HTTP, and the stand-in that plays the faults `names`.
-
-    `refusals` and `silences` are the ways in which it answers without a picture; `model` is an image model it serves, `upstream_model` its word for it; `has_links` is
-    whether it may hand out a link in place of a picture. Work that `followed` faults strike has a name by then, under which
-    it is asked for once more before anything is paid again. `larger` is a size above 1K.
-    """
-
-    fake: Callable[[], Fake]
-    names: frozenset[str]
-    refusals: tuple[Word, ...]
-    silences: tuple[Word, ...]
-    model: str = "gemini-3-pro-image"
-    upstream_model: str = "gemini-3-pro-image"
-    secret: str = SECRET
-    tells_delays: bool = False
-    has_links: bool = False
-    followed: frozenset[str] = frozenset()
-    larger: str = "4K"
-    other_model: str = "gemini-2.5-flash-image"
-
-
-SPEAKERS: Mapping[str, Speaker] = {
-    "ai_gateway": Speaker(
-        lambda: FakeAiGateway(cached=True),
-        AI_GATEWAY_NAMES,
-        (
-            *(("blocked-image", word, word) for word in _GEMINI_REFUSALS),
-            ("blocked-prompt", "", "invalid_request_error"),
-        ),
-        _SILENCES,
-        upstream_model="google/gemini-3-pro-image",
-    ),
-    "bfl": Speaker(
-        # What it says of its cost would hide what the catalogue says.
-        lambda: FakeBfl(cached=True, pending_polls=0, cost=None),
-        BFL_NAMES,
-        (
-            ("blocked-prompt", "", "Request Moderated"),
-            ("blocked-image", "Violence", "Content Moderated: Violence"),
-        ),
-        (("no-image", "", "Ready"),),
-        model="flux-2-pro",
-        upstream_model="flux-2-pro",
-        has_links=True,
-        followed=frozenset({"not-an-image", "broken-image", "file-uri", "huge", "gzip-bomb"}),
-        larger="2K",
-        other_model="flux-kontext-pro",
-    ),
-    "gemini": Speaker(
-        lambda: FakeGemini(cached=True),
-        NAMES,
-        _GEMINI_WORDS,
-        (*_SILENCES, *(("blocked-image", reason, reason) for reason in _GEMINI_SILENCES)),
-        tells_delays=True,
-    ),
-    "openai_chat": Speaker(
-        lambda: FakeChat(cached=True),
-        CHAT_NAMES,
-        (("blocked-image", "IMAGE_SAFETY", "IMAGE_SAFETY"), ("blocked-prompt", "violence", "moderation: violence")),
-        (("no-image", "", "STOP"), ("max-tokens", "", "LENGTH")),
-        has_links=True,
-    ),
-    "openai_images": Speaker(
-        lambda: FakeImages(cached=True),
-        IMAGES_NAMES,
-        (
-            ("blocked-prompt", "", "moderation_blocked"),
-            ("blocked-prompt", "content_policy_violation", "content_policy"),
-        ),
-        (("no-image", "", "no image"),),
-        has_links=True,
-    ),
-    "vertex": Speaker(
-        lambda: FakeVertex(cached=True),
-        VERTEX_NAMES,
-        _GEMINI_WORDS,
-        (*_SILENCES, *(("blocked-image", reason, reason) for reason in _GEMINI_SILENCES)),
-        secret=VERTEX_SECRET,
-        tells_delays=True,
-    ),
-}
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,18 +2,10 @@
 
 from __future__ import annotations
 
-import asyncio
 import base64
-import hashlib
-import io
-import json
-import random
-import socket
-import threading
-import time
 from collections.abc import Callable, Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -26,23 +18,12 @@ from generation.channels.adapters.ai_gateway import calls
 from generation.channels.adapters.ai_gateway.adapter import AiGatewayAdapter
 from generation.channels.fakes.faults import Fault
 from generation.contract import Answer, Call, ChannelError, ImageFile, Part, Turn, Usage
-from generation.egress import loop, transport
-from tests.raw_server import RawServer, answer
-from tests.upstreams.ai_gateway import IMAGE_MODELS, IMAGE_NAMES_PLAYED, LANGUAGE_MODELS, NAMES_PLAYED, FakeAiGateway
+from generation.egress import loop
+from tests.upstreams.ai_gateway import IMAGE_MODELS, LANGUAGE_MODELS, FakeAiGateway
+from tests.upstreams.calls import call_of, canned, failure_of, large, picture_file, png, spooled
 
 KEY = "vck_TheSecretOfThisChannel0123456789"
 MODEL = "google/gemini-3-pro-image"
-
-
-def png(seed: int = 1, size: int = 24) -> bytes:
-    buffer = io.BytesIO()
-    Image.frombytes("RGB", (size, size), random.Random(seed).randbytes(size * size * 3)).save(buffer, "PNG")
-    return buffer.getvalue()
-
-
-def large(seed: int = 1, byte_count: int = 1_000_000) -> bytes:
-    """Bytes for which base64 needs padding, of a picture or a signature too long to stay in memory."""
-    return random.Random(seed).randbytes(byte_count)
 
 
 def encoded(data: bytes) -> str:
@@ -71,14 +52,7 @@ def fake(shared_fake: FakeAiGateway) -> FakeAiGateway:
 
 @pytest.fixture
 def call(tmp_path: Path) -> Call:
-    return Call(
-        upstream_model=MODEL,
-        prompt="a red bicycle",
-        aspect_ratio="1:1",
-        image_size="1K",
-        spool=tmp_path / "spool",
-        deadline_seconds=20,
-    )
+    return call_of(tmp_path, MODEL)
 
 
 @pytest.fixture
@@ -89,13 +63,7 @@ def image_call(call: Call) -> Call:
 @pytest.fixture
 def picture(tmp_path: Path) -> Callable[..., ImageFile]:
     """picture(seed, role, name) is a reference whose bytes are png(seed)."""
-
-    def write(seed: int = 1, *more: Any) -> ImageFile:
-        path = tmp_path / f"{seed}.png"
-        path.write_bytes(png(seed))
-        return ImageFile(path, "image/png", *more)
-
-    return write
+    return partial(picture_file, tmp_path)
 
 
 def ask(call: Call, base_url: str, secret: str = KEY, **options: str) -> Answer:
@@ -104,29 +72,12 @@ def ask(call: Call, base_url: str, secret: str = KEY, **options: str) -> Answer:
 
 
 def failure(call: Call, base_url: str, secret: str = KEY) -> ChannelError:
-    with pytest.raises(ChannelError) as caught:
-        ask(call, base_url, secret)
-    error = caught.value
-    assert not secret or secret not in f"{error.message} {error} {error!r}"
-    assert len(error.message) <= 500
-    assert error.__cause__ is None
-    assert error.__context__ is None
-    assert spooled(call) == []
-    return error
-
-
-def spooled(call: Call) -> list[Path]:
-    return list(call.spool.iterdir()) if call.spool.exists() else []
+    return failure_of(call, lambda: ask(call, base_url, secret), secret)
 
 
 def body_of(fake: FakeAiGateway) -> Any:
     assert len(fake.requests) == 1
     return fake.requests[0].body
-
-
-def canned(body: Any, *, status: str = "200 OK", headers: tuple[str, ...] = ()) -> RawServer:
-    content = body if isinstance(body, bytes) else json.dumps(body).encode()
-    return RawServer(answer(content, "Content-Type: application/json", *headers, status=status))
 
 
 def read(call: Call, body: Any) -> Answer:
@@ -152,20 +103,15 @@ def document(*content: Mapping[str, Any], finish: Any = None, **more: Any) -> di
 # --- what is sent ------------------------------------------------------------------------------------------------
 
 
-def test_a_plain_call_brings_a_picture_byte_for_byte(call: Call, fake: FakeAiGateway) -> None:
+def test_a_plain_call_brings_a_picture_with_words_and_usage(call: Call, fake: FakeAiGateway) -> None:
     found = ask(call, fake.base_url)
     assert (found.finish, found.finish_reason, found.text) == ("ok", "STOP", "Here is your picture.")
     assert found.image is not None
-    content = found.image.path.read_bytes()
-    assert spooled(call) == [found.image.path]
-    assert found.image.sha256 == hashlib.sha256(content).hexdigest()
-    assert (found.image.byte_count, found.image.mime_type) == (len(content), "image/png")
-    with Image.open(io.BytesIO(content)) as image:
+    with Image.open(found.image.path) as image:
         assert image.size == (1024, 1024)
     assert found.upstream_request_id.startswith("gen_")
-    assert (found.draft_count, found.cost_micros) == (0, None)
+    assert found.cost_micros is None
     assert found.usage == Usage(input_text_tokens=12, output_image_tokens=1120 + 8, thinking_tokens=225)
-    assert len(fake.requests) == 1
 
 
 def test_the_request_says_what_was_asked_and_nothing_else(call: Call, fake: FakeAiGateway) -> None:
@@ -388,27 +334,6 @@ def test_every_model_of_the_gateway_makes_a_picture(
 # --- what is read ------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("wire", ["chunked", "gzip"])
-@pytest.mark.parametrize("is_multimodal", [True, False])
-def test_other_framings_carry_the_same_picture(
-    call: Call, image_call: Call, fake: FakeAiGateway, wire: str, is_multimodal: bool
-) -> None:
-    asked = call if is_multimodal else image_call
-    plain = ask(asked, fake.base_url)
-    fake.script.append(Fault(wire))
-    other = ask(asked, fake.base_url)
-    assert plain.image is not None
-    assert other.image is not None
-    assert other.image.sha256 == plain.image.sha256
-
-
-def test_a_jpeg_is_called_a_jpeg(call: Call, fake: FakeAiGateway) -> None:
-    fake.script.append(Fault("jpeg"))
-    found = ask(call, fake.base_url)
-    assert found.image is not None
-    assert found.image.mime_type == "image/jpeg"
-
-
 @pytest.mark.parametrize(("fault", "drafts"), [("two-images", 1), ("drafts", 2)])
 def test_of_several_pictures_the_last_is_taken(call: Call, fake: FakeAiGateway, fault: str, drafts: int) -> None:
     plain = ask(call, fake.base_url)
@@ -419,15 +344,6 @@ def test_of_several_pictures_the_last_is_taken(call: Call, fake: FakeAiGateway, 
     assert (found.draft_count, found.image.sha256) == (drafts, plain.image.sha256)
     assert len(spooled(call)) == 2
     assert [part.kind for part in found.parts] == ["text", "image"]
-
-
-def test_of_several_images_of_an_image_model_the_last_is_taken(image_call: Call, fake: FakeAiGateway) -> None:
-    plain = ask(image_call, fake.base_url)
-    fake.script.append(Fault("two-images"))
-    found = ask(image_call, fake.base_url)
-    assert plain.image is not None
-    assert found.image is not None
-    assert (found.draft_count, found.image.sha256) == (1, plain.image.sha256)
 
 
 def test_reasoning_is_no_part_of_the_answer(call: Call) -> None:
@@ -481,24 +397,18 @@ def test_long_strings_come_through_unchanged(call: Call) -> None:
 
 
 @pytest.mark.parametrize(
-    ("fault", "finish", "reason"),
-    [
-        (Fault("blocked-image"), "refused", "IMAGE_SAFETY"),
-        (Fault("prohibited"), "refused", "PROHIBITED_CONTENT"),
-        (Fault("blocked-prompt"), "refused", "invalid_request_error"),
-        (Fault("no-image"), "no_image", "NO_IMAGE"),
-        (Fault("text-only"), "no_image", "STOP"),
-        (Fault("max-tokens"), "no_image", "MAX_TOKENS"),
-        (Fault("wrong-mime", "text/html"), "no_image", "STOP"),
-    ],
+    "name", ["blocked-image", "prohibited", "blocked-prompt", "no-image", "text-only", "max-tokens"]
 )
-def test_the_fakes_ways_of_making_no_picture(
-    call: Call, fake: FakeAiGateway, fault: Fault, finish: str, reason: str
-) -> None:
-    fake.script.append(fault)
+def test_an_answer_without_a_picture_has_a_number_too(call: Call, fake: FakeAiGateway, name: str) -> None:
+    fake.script.append(Fault(name))
     found = ask(call, fake.base_url)
-    assert (found.finish, found.finish_reason, found.image) == (finish, reason, None)
-    assert found.upstream_request_id.startswith("gen_")
+    assert (found.image, found.upstream_request_id[:4]) == (None, "gen_")
+
+
+def test_a_file_that_is_called_no_picture_is_none(call: Call, fake: FakeAiGateway) -> None:
+    fake.script.append(Fault("wrong-mime", "text/html"))
+    found = ask(call, fake.base_url)
+    assert (found.finish, found.finish_reason, found.image) == ("no_image", "STOP", None)
     assert (len(fake.requests), spooled(call)) == (1, [])
 
 
@@ -554,14 +464,6 @@ def test_an_image_model_without_a_picture_says_why(image_call: Call, body: Any, 
     assert (found.finish, found.finish_reason, found.image) == ("no_image", reason, None)
 
 
-def test_the_fakes_image_models_refuse_and_fail_to_draw(image_call: Call, fake: FakeAiGateway) -> None:
-    fake.script[:] = [Fault("no-image", "filtered"), Fault("blocked-prompt")]
-    assert ask(image_call, fake.base_url).finish_reason == "filtered"
-    found = ask(image_call, fake.base_url)
-    assert (found.finish, found.finish_reason) == ("refused", "invalid_request_error")
-    assert len(fake.requests) == 2
-
-
 @pytest.mark.parametrize("is_multimodal", [True, False])
 def test_what_it_costs_is_what_the_gateway_says(
     call: Call, image_call: Call, fake: FakeAiGateway, is_multimodal: bool
@@ -610,34 +512,6 @@ def test_the_request_id_falls_back_on_the_responses(call: Call) -> None:
 # --- what a failure means ----------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("is_multimodal", [True, False])
-@pytest.mark.parametrize(
-    ("name", "kind"),
-    [
-        ("400", "rejected"),
-        ("401", "unauthorized"),
-        ("402", "unauthorized"),
-        ("403", "unauthorized"),
-        ("404", "failed"),
-        ("429", "busy"),
-        ("500", "failed"),
-        ("502", "failed"),
-        ("503", "busy"),
-        ("504", "failed"),
-        ("redirect", "failed"),
-    ],
-)
-def test_answered_statuses(
-    call: Call, image_call: Call, fake: FakeAiGateway, name: str, kind: str, is_multimodal: bool
-) -> None:
-    fake.script.append(Fault(name))
-    error = failure(call if is_multimodal else image_call, fake.base_url)
-    status = 302 if name == "redirect" else int(name)
-    assert (error.kind, error.status) == (kind, status)
-    assert error.message.startswith(str(status))
-    assert len(fake.requests) == 1
-
-
 def said(kind: Any = None, message: Any = "Words.", **more: Any) -> dict[str, Any]:
     return {"error": {"message": message, "type": kind, "param": None, "code": None}, **more}
 
@@ -658,19 +532,8 @@ def said(kind: Any = None, message: Any = "Words.", **more: Any) -> dict[str, An
         (424, b"", "failed"),
         (429, said("rate_limit_exceeded", "Too many requests of this moderation class."), "busy"),
         (503, said("internal_server_error", "The safety service is down."), "busy"),
-        (413, b"", "rejected"),
-        (422, {"error": "a word"}, "rejected"),
-        (400, {"error": ["odd"]}, "rejected"),
         (400, said(7, {"odd": 1}), "rejected"),
-        (400, b"null", "rejected"),
-        (400, b'{"error": "\xff"}', "rejected"),
-        (405, b"<html>", "unauthorized"),
-        (408, b"", "failed"),
-        (520, b"<html>web server is down</html>", "failed"),
-        (503, b"x" * 300_000, "busy"),
         (201, document(), "no error"),
-        (200, b"", "unknown"),
-        (200, b"{", "unknown"),
         (200, b"[]", "unknown"),
         (200, {}, "unknown"),
         (200, said("internal_server_error"), "unknown"),
@@ -682,8 +545,7 @@ def said(kind: Any = None, message: Any = "Words.", **more: Any) -> dict[str, An
     ],
 )
 def test_odd_answers(call: Call, status: int, body: Any, kind: str) -> None:
-    headers = ("X-Request-Id: odd-1", "Location: /elsewhere")
-    with canned(body, status=f"{status} Odd", headers=headers) as server:
+    with canned(body, "X-Request-Id: odd-1", status=f"{status} Odd") as server:
         if kind == "no error":
             assert ask(call, server.url).finish == "no_image"
             return
@@ -721,188 +583,16 @@ def test_the_operator_reads_type_message_and_number(call: Call) -> None:
         assert failure(call, server.url).message == "403 forbidden: The key [API key] may not. (gen_3)"
 
 
-@pytest.mark.parametrize("is_multimodal", [True, False])
-@pytest.mark.parametrize(
-    "name", ["html", "truncated", "json-cut", "reset", "reset-midway", "close", "noise", "huge", "gzip-bomb"]
-)
-def test_a_sent_request_without_a_complete_answer_is_unknown(
-    call: Call, image_call: Call, fake: FakeAiGateway, name: str, is_multimodal: bool
-) -> None:
-    fake.script.append(Fault(name, "70000000" if name in ("huge", "gzip-bomb") else ""))
-    assert failure(call if is_multimodal else image_call, fake.base_url).kind == "unknown"
-    assert len(fake.requests) == 1
-
-
-@pytest.mark.parametrize("is_multimodal", [True, False])
-def test_a_picture_that_is_no_base64_is_unknown(
-    call: Call, image_call: Call, fake: FakeAiGateway, is_multimodal: bool
-) -> None:
-    fake.script.append(Fault("bad-base64"))
-    assert failure(call if is_multimodal else image_call, fake.base_url).kind == "unknown"
-
-
-@pytest.mark.parametrize("is_multimodal", [True, False])
-def test_what_is_no_image_is_handed_on_as_it_came(
-    call: Call, image_call: Call, fake: FakeAiGateway, is_multimodal: bool
-) -> None:
-    """Whether bytes decode is not the adapter's question."""
-    fake.script.append(Fault("not-an-image"))
-    found = ask(call if is_multimodal else image_call, fake.base_url)
-    assert found.image is not None
-    assert found.image.path.read_bytes().startswith(b"<html>")
-
-
-@pytest.mark.parametrize("name", ["silent", "stall", "trickle"])
-def test_the_deadline_hangs_up(call: Call, fake: FakeAiGateway, name: str) -> None:
-    ask(call, fake.base_url)
-    fake.requests.clear()
-    for path in spooled(call):
-        path.unlink()
-    fake.script.append(Fault(name))
-    abandoned = fake.abandoned_count
-    error = failure(replace(call, deadline_seconds=0.5), fake.base_url)
-    assert (error.kind, error.message) == ("unknown", "no complete answer within 0.5 seconds")
-    assert len(fake.requests) == 1
-    until(lambda: fake.abandoned_count > abandoned)
-
-
-def closed_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        return int(listener.getsockname()[1])
-
-
-@pytest.mark.parametrize("url", ["http://127.0.0.1:{port}", "http://nowhere.invalid", "https://{fake}", "nonsense"])
-def test_a_call_that_never_left_is_unreachable(
-    call: Call, fake: FakeAiGateway, url: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    # The fake takes TLS for the beginning of a long line of HTTP and waits for the rest of it.
-    monkeypatch.setattr(transport, "CONNECT_SECONDS", 0.3)
-    address = fake.base_url.removeprefix("http://")
-    error = failure(call, url.format(port=closed_port(), fake=address))
-    assert (error.kind, error.status) == ("unreachable", None)
-    assert fake.requests == []
-
-
 def test_what_cannot_be_built_is_noticed_before_anything_is_sent(
     call: Call, image_call: Call, fake: FakeAiGateway, tmp_path: Path
 ) -> None:
     gone = ImageFile(tmp_path / "gone.png", "image/png")
     for asked in (
-        replace(call, references=(gone,)),
         replace(image_call, mask=gone),
         replace(image_call, upstream_model="bfl/flux-2-pro", aspect_ratio="5:7"),
     ):
         assert failure(asked, fake.base_url).kind == "unreachable"
     assert fake.requests == []
-
-
-@pytest.mark.parametrize("secret", ["", "with space", "with\nnewline", "schlüssel"])
-def test_a_key_no_header_can_carry_is_the_channels_fault(call: Call, fake: FakeAiGateway, secret: str) -> None:
-    assert failure(call, fake.base_url, secret).kind == "unauthorized"
-    assert fake.requests == []
-
-
-def test_an_unknown_model_is_free_and_another_channels_chance(call: Call, fake: FakeAiGateway) -> None:
-    error = failure(replace(call, upstream_model="google/gemini-9-pro-image"), fake.base_url)
-    assert (error.kind, error.status) == ("failed", 404)
-    assert "model_not_found" in error.message
-
-
-@pytest.mark.parametrize(("after", "seconds"), [("7", 7.0), ("soon", None), ("", None)])
-def test_how_long_to_wait(call: Call, fake: FakeAiGateway, after: str, seconds: float | None) -> None:
-    fake.script.append(Fault("429", retry_after=after))
-    error = failure(call, fake.base_url)
-    assert (error.kind, error.retry_after_seconds) == ("busy", seconds)
-
-
-def test_the_byte_cap_of_the_call_is_kept(call: Call, fake: FakeAiGateway) -> None:
-    error = failure(replace(call, byte_cap=10_000), fake.base_url)
-    assert (error.kind, error.message) == ("unknown", "BodyTooLarge: the answer is larger than 10000 bytes")
-
-
-@pytest.mark.parametrize(
-    ("is_multimodal", "name"),
-    [*((True, name) for name in sorted(NAMES_PLAYED)), *((False, name) for name in sorted(IMAGE_NAMES_PLAYED))],
-)
-def test_every_fault_of_the_fake_costs_one_request(
-    call: Call, image_call: Call, fake: FakeAiGateway, name: str, is_multimodal: bool
-) -> None:
-    fake.script.append(Fault(name))
-    asked = call if is_multimodal else image_call
-    deadline_seconds = 0.5 if name in ("silent", "stall", "trickle", "trickle-head") else 30.0
-    try:
-        image = ask(replace(asked, deadline_seconds=deadline_seconds), fake.base_url).image
-    except ChannelError as error:
-        assert error.kind != "unreachable"
-        image = None
-    assert len(fake.requests) == 1
-    assert spooled(call) == ([image.path] if image else [])
-
-
-# --- cancellation ------------------------------------------------------------------------------------------------
-
-
-def until(condition: Callable[[], object], seconds: float = 10.0) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, "it never became true"
-        time.sleep(0.01)
-
-
-def test_canceling_reaches_the_upstream_and_leaves_nothing(call: Call) -> None:
-    with FakeAiGateway(cached=True) as fake, ThreadPoolExecutor(3) as pool:
-        fake.latency_seconds = 30
-        futures = [pool.submit(ask, call, fake.base_url) for _ in range(3)]
-        until(lambda: len(fake.requests) == 3)
-        assert loop.cancel_all(5) == 0
-        assert {type(future.exception(5)) for future in futures} == {loop.CallCanceled}
-        until(lambda: fake.abandoned_count == 3)
-        assert len(fake.requests) == 3
-    assert spooled(call) == []
-
-
-def test_a_cancellation_while_a_small_picture_is_written_leaves_no_file(
-    call: Call, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    writing, gate, written = threading.Event(), threading.Event(), threading.Event()
-    write_bytes = Path.write_bytes
-
-    def slow_write(path: Path, data: bytes) -> int:
-        writing.set()
-        gate.wait(5)
-        byte_count = write_bytes(path, data)
-        written.set()
-        return byte_count
-
-    async def canceled() -> None:
-        task = asyncio.create_task(AiGatewayAdapter().generate(call, Credentials(KEY, server.url)))
-        while not writing.is_set():
-            await asyncio.sleep(0.01)
-        task.cancel()
-        await asyncio.wait([task])
-        assert task.cancelled()
-        gate.set()
-
-    monkeypatch.setattr(Path, "write_bytes", slow_write)
-    with canned(document(file_part(png()))) as server:
-        loop.run(canceled(), timeout_seconds=20)
-    until(lambda: written.is_set() and not spooled(call))
-
-
-def test_a_cancellation_while_a_large_picture_comes_leaves_no_file(image_call: Call) -> None:
-    body = json.dumps({"images": [encoded(large())]}).encode()
-
-    async def canceled() -> None:
-        task = asyncio.create_task(AiGatewayAdapter().generate(image_call, Credentials(KEY, server.url)))
-        while not sum(path.stat().st_size for path in spooled(image_call)) > 100_000:
-            await asyncio.sleep(0.01)
-        task.cancel()
-        await asyncio.wait([task])
-        assert task.cancelled()
-
-    with RawServer(answer(body[:600_000], "Content-Type: application/json", length=len(body))) as server:
-        loop.run(canceled(), timeout_seconds=20)
-        assert spooled(image_call) == []
 
 
 # --- the fake itself ---------------------------------------------------------------------------------------------

@@ -9,9 +9,9 @@ import io
 import json
 import random
 import socket
-import threading
 import warnings
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -24,19 +24,18 @@ from PIL import Image
 
 from generation.channels.adapter import Credentials
 from generation.channels.adapters.google.vertex import VertexAdapter
-from generation.channels.fakes.faults import Fault
+from generation.channels.fakes.faults import STATUSES, Fault
 from generation.channels.fakes.http import Reply, Request, json_reply
 from generation.contract import Answer, Call, ChannelError, ImageFile, Source, Turn, Usage
 from generation.egress import loop, transport
 from tests.raw_server import Play, RawServer, answer, chunked, reset, then_reset
+from tests.upstreams.calls import call_of, canned, closed_port, failure_of, picture_file, png, spooled, until
 from tests.upstreams.vertex import (
     GRANT_TYPE,
     KEY_ID,
     LOCATION,
     PREDICT_NAMES,
     PROJECT,
-    RAI_IMAGE,
-    RAI_PROMPT,
     SECRET,
     FakeVertex,
     private_key,
@@ -48,12 +47,6 @@ IMAGEN = "imagen-4.0-generate-001"
 OPTIONS = {"project": PROJECT}
 MODELS = pytest.mark.parametrize("model", [MODEL, IMAGEN])
 WAYS = pytest.mark.parametrize("way", ["account", "express"])
-
-
-def png(seed: int = 1, size: int = 24) -> bytes:
-    buffer = io.BytesIO()
-    Image.frombytes("RGB", (size, size), random.Random(seed).randbytes(size * size * 3)).save(buffer, "PNG")
-    return buffer.getvalue()
 
 
 @pytest.fixture(autouse=True)
@@ -82,14 +75,7 @@ def fake(shared_fake: FakeVertex) -> FakeVertex:
 
 @pytest.fixture
 def call(tmp_path: Path) -> Call:
-    return Call(
-        upstream_model=MODEL,
-        prompt="a red bicycle",
-        aspect_ratio="1:1",
-        image_size="1K",
-        spool=tmp_path / "spool",
-        deadline_seconds=20,
-    )
+    return call_of(tmp_path, MODEL)
 
 
 def account(base_url: str, options: Mapping[str, str] = OPTIONS, **changes: Any) -> Credentials:
@@ -109,21 +95,8 @@ def ask(call: Call, who: Credentials) -> Answer:
 
 
 def failure(call: Call, who: Credentials) -> ChannelError:
-    with pytest.raises(ChannelError) as caught:
-        ask(call, who)
-    error = caught.value
-    for secret in (who.secret, private_key(), private_key().splitlines()[1], "ya29."):
-        assert not secret or secret not in error.message
-        assert not secret or secret not in str(error)
-    assert len(error.message) <= 500
-    assert error.__cause__ is None
-    assert error.__context__ is None
-    assert spooled(call) == []
-    return error
-
-
-def spooled(call: Call) -> list[Path]:
-    return list(call.spool.iterdir()) if call.spool.exists() else []
+    secrets = (who.secret, private_key(), private_key().splitlines()[1], "ya29.")
+    return failure_of(call, lambda: ask(call, who), *secrets)
 
 
 def body_of(fake: FakeVertex) -> Any:
@@ -294,41 +267,6 @@ def test_googles_own_hosts(call: Call, monkeypatch: pytest.MonkeyPatch, way: str
     assert work == f"https://{host}/v1beta1/{place}publishers/google/models/{MODEL}:generateContent"
 
 
-@WAYS
-def test_the_process_environment_changes_nothing(
-    call: Call, fake: FakeVertex, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, way: str
-) -> None:
-    variables = {
-        "GOOGLE_API_KEY": "from-the-environment",
-        "GEMINI_API_KEY": "from-the-environment-too",
-        "GOOGLE_GENAI_USE_VERTEXAI": "false",
-        "GOOGLE_GENAI_USE_ENTERPRISE": "false",
-        "GOOGLE_CLOUD_PROJECT": "another-project",
-        "GOOGLE_CLOUD_LOCATION": "europe-west1",
-        "GOOGLE_CLOUD_QUOTA_PROJECT": "yet-another-project",
-        "GOOGLE_APPLICATION_CREDENTIALS": str(tmp_path / "missing.json"),
-        "GOOGLE_GEMINI_BASE_URL": "http://127.0.0.1:9",
-        "GOOGLE_VERTEX_BASE_URL": "http://127.0.0.1:9",
-        "GOOGLE_GENAI_API_VERSION": "v1alpha",
-        "GOOGLE_GENAI_HTTP_CLIENT": "httpx",
-        "GOOGLE_GENAI_CLIENT_MODE": "replay",
-        "GOOGLE_GENAI_REPLAYS_DIRECTORY": str(tmp_path),
-        "GOOGLE_API_USE_MTLS_ENDPOINT": "always",
-        "GOOGLE_API_USE_CLIENT_CERTIFICATE": "true",
-        "SSL_CERT_FILE": str(tmp_path / "missing.pem"),
-        "HTTP_PROXY": "http://127.0.0.1:9",
-        "http_proxy": "http://127.0.0.1:9",
-    }
-    for name, value in variables.items():
-        monkeypatch.setenv(name, value)
-    assert ask(call, credentials(way, fake.base_url)).finish == "ok"
-    request = fake.requests[0]
-    place = f"projects/{PROJECT}/locations/{LOCATION}/" if way == "account" else ""
-    assert request.path == f"/v1beta1/{place}publishers/google/models/{MODEL}:generateContent"
-    assert request.headers.get("x-goog-api-key") == (SECRET if way == "express" else None)
-    assert "x-goog-user-project" not in request.headers
-
-
 # --- what is wrong with a channel ----------------------------------------------------------------------------------
 
 
@@ -488,16 +426,14 @@ def test_nothing_shows_an_accounts_secrets(fake: FakeVertex, call: Call) -> None
 
 
 @WAYS
-def test_a_plain_call_brings_a_picture_byte_for_byte(call: Call, fake: FakeVertex, way: str) -> None:
+def test_a_plain_call_brings_a_picture_with_words_and_usage(call: Call, fake: FakeVertex, way: str) -> None:
     reply = ask(call, credentials(way, fake.base_url))
     assert (reply.finish, reply.finish_reason, reply.text) == ("ok", "STOP", "Here is your picture.")
     with Image.open(io.BytesIO(content_of(call, reply))) as image:
         assert image.size == (1024, 1024)
-    assert reply.image is not None
-    assert reply.image.mime_type == "image/png"
     assert reply.upstream_request_id
     assert reply.usage == Usage(4, 0, reply.usage.output_text_tokens, 1120, 225, 0)
-    assert (reply.cost_micros, reply.draft_count) == (None, 0)
+    assert reply.cost_micros is None
 
 
 def test_the_request_says_what_was_asked_and_nothing_else(call: Call, fake: FakeVertex) -> None:
@@ -536,10 +472,8 @@ def test_flex_is_not_sent_where_it_would_be_billed_in_full(
 
 
 def test_references_and_the_models_own_turns_go_along(call: Call, fake: FakeVertex, tmp_path: Path) -> None:
-    file = tmp_path / "reference.png"
-    file.write_bytes(png())
     who = account(fake.base_url)
-    first = ask(replace(call, references=(ImageFile(file, "image/png", "style"),)), who)
+    first = ask(replace(call, references=(picture_file(tmp_path, 1, "style"),)), who)
     assert first.image is not None
     assert first.usage.input_image_tokens == 560
     turn = Turn(
@@ -558,27 +492,6 @@ def test_references_and_the_models_own_turns_go_along(call: Call, fake: FakeVert
     assert question["parts"] == [{"text": "make it blue"}]
 
 
-@pytest.mark.parametrize(
-    ("fault", "finish", "reason"),
-    [
-        (Fault("blocked-prompt", "MODEL_ARMOR"), "refused", "MODEL_ARMOR"),
-        (Fault("blocked-prompt"), "refused", "PROHIBITED_CONTENT"),
-        (Fault("blocked-image"), "refused", "IMAGE_SAFETY"),
-        (Fault("prohibited"), "refused", "PROHIBITED_CONTENT"),
-        (Fault("no-image"), "no_image", "NO_IMAGE"),
-        (Fault("text-only"), "no_image", "STOP"),
-        (Fault("max-tokens"), "no_image", "MAX_TOKENS"),
-    ],
-)
-def test_geminis_ways_of_making_no_picture(
-    call: Call, fake: FakeVertex, fault: Fault, finish: str, reason: str
-) -> None:
-    fake.script.append(fault)
-    reply = ask(call, account(fake.base_url))
-    assert (reply.finish, reply.finish_reason, reply.image) == (finish, reason, None)
-    assert (len(fake.requests), spooled(call)) == (1, [])
-
-
 # --- Imagen --------------------------------------------------------------------------------------------------------
 
 
@@ -588,8 +501,7 @@ def imagen(call: Call) -> Call:
 
 
 def read(call: Call, body: Any, *headers: str, status: str = "200 OK") -> Answer:
-    content = body if isinstance(body, bytes) else json.dumps(body).encode()
-    with RawServer(answer(content, "Content-Type: application/json", *headers, status=status)) as server:
+    with canned(body, *headers, status=status) as server:
         reply = ask(call, express(server.url))
     assert len(server.requests) == 1
     return reply
@@ -644,13 +556,11 @@ def test_an_imagen_picture_comes_byte_for_byte(imagen: Call) -> None:
         assert (reply.image.mime_type, reply.upstream_request_id) == ("image/jpeg", "request-1")
 
 
-def test_of_several_pictures_the_last_is_kept_and_the_others_go(imagen: Call, fake: FakeVertex) -> None:
+def test_of_several_pictures_the_last_is_kept_and_the_others_go(imagen: Call) -> None:
     pictures = [random.Random(number).randbytes(500_000) for number in range(3)]
     reply = read(imagen, {"predictions": [prediction(each) for each in pictures]})
     assert content_of(imagen, reply) == pictures[-1]
     assert reply.draft_count == 2
-    fake.script.append(Fault("two-images"))
-    assert ask(replace(imagen, spool=imagen.spool / "two"), account(fake.base_url)).draft_count == 1
 
 
 def test_a_positive_prompt_is_no_picture(imagen: Call) -> None:
@@ -664,14 +574,11 @@ def test_a_positive_prompt_is_no_picture(imagen: Call) -> None:
 @pytest.mark.parametrize(
     ("fault", "finish", "reason"),
     [
-        (Fault("blocked-image"), "refused", RAI_IMAGE),
         (Fault("blocked-image", "29310472"), "refused", "29310472"),
-        (Fault("blocked-prompt"), "refused", RAI_PROMPT.partition("error: ")[2]),
-        (Fault("no-image"), "no_image", "no image"),
         (Fault("wrong-mime", "text.html"), "no_image", "no image"),
     ],
 )
-def test_imagens_ways_of_making_no_picture(
+def test_imagen_says_nothing_of_what_it_used_where_it_made_no_picture(
     imagen: Call, fake: FakeVertex, fault: Fault, finish: str, reason: str
 ) -> None:
     fake.script.append(fault)
@@ -727,100 +634,26 @@ def test_what_is_no_answer_of_imagen_is_unknown(imagen: Call, play: Play) -> Non
 
 
 def test_imagen_takes_no_images_and_no_turns(imagen: Call, fake: FakeVertex, tmp_path: Path) -> None:
-    file = ImageFile(tmp_path / "reference.png", "image/png")
-    file.path.write_bytes(png())
+    file = picture_file(tmp_path)
     turn = Turn("first", (), file, (), channel_id="1", upstream_model=IMAGEN)
     for asked in (replace(imagen, references=(file,)), replace(imagen, history=(turn,))):
         assert failure(asked, account(fake.base_url)).kind == "rejected"
     assert (fake.token_requests, fake.requests) == ([], [])
 
 
-def test_a_stopped_model_is_free(imagen: Call, fake: FakeVertex) -> None:
-    error = failure(replace(imagen, upstream_model="imagen-2.0"), account(fake.base_url))
-    assert (error.kind, error.status, len(fake.requests)) == ("failed", 404, 1)
-
-
 # --- what a failure means ------------------------------------------------------------------------------------------
 
 
 @MODELS
-@pytest.mark.parametrize(
-    ("name", "kind"),
-    [
-        ("400", "rejected"),
-        ("401", "unauthorized"),
-        ("402", "unauthorized"),
-        ("403", "unauthorized"),
-        ("404", "failed"),
-        ("429", "busy"),
-        ("500", "failed"),
-        ("502", "failed"),
-        ("503", "busy"),
-        ("504", "failed"),
-    ],
-)
-def test_answered_statuses(call: Call, fake: FakeVertex, model: str, name: str, kind: str) -> None:
-    fake.script.append(Fault(name, retry_after="7" if name == "429" else ""))
+@pytest.mark.parametrize("name", STATUSES)
+def test_no_error_sends_the_operator_to_another_console(call: Call, fake: FakeVertex, model: str, name: str) -> None:
+    fake.script.append(Fault(name))
     error = failure(replace(call, upstream_model=model), account(fake.base_url))
-    assert (error.kind, error.status) == (kind, int(name))
-    assert error.message.startswith(name)
     assert "AI Studio" not in error.message
-    assert error.retry_after_seconds == (7.0 if name == "429" else None)
-    assert len(fake.requests) == 1
-
-
-@MODELS
-@pytest.mark.parametrize(
-    "name",
-    [
-        *("html", "truncated", "json-cut", "chunk-cut", "gzip-cut", "reset", "reset-midway", "close", "noise"),
-        *("huge", "gzip-bomb", "bad-base64"),
-    ],
-)
-def test_a_sent_request_without_a_complete_answer_is_unknown(
-    call: Call, fake: FakeVertex, model: str, name: str
-) -> None:
-    fake.script.append(Fault(name, "70000000" if name in ("huge", "gzip-bomb") else ""))
-    error = failure(replace(call, upstream_model=model), account(fake.base_url))
-    assert (error.kind, len(fake.requests)) == ("unknown", 1)
-
-
-@MODELS
-@pytest.mark.parametrize("place", ["0", "1", "40", "-1"])
-def test_an_answer_cut_anywhere_is_unknown(call: Call, fake: FakeVertex, model: str, place: str) -> None:
-    fake.script.append(Fault("json-cut", place))
-    error = failure(replace(call, upstream_model=model), account(fake.base_url))
-    assert (error.kind, len(fake.requests)) == ("unknown", 1)
-
-
-@MODELS
-@pytest.mark.parametrize("name", ["silent", "stall", "trickle", "trickle-head"])
-def test_a_call_is_left_at_its_deadline(call: Call, fake: FakeVertex, model: str, name: str) -> None:
-    ask(replace(call, spool=call.spool / "first"), account(fake.base_url))
-    (call.spool / "first").rename(call.spool.parent / "first")
-    fake.requests.clear()
-    fake.script.append(Fault(name))
-    error = failure(replace(call, upstream_model=model, deadline_seconds=0.4), account(fake.base_url))
-    assert (error.kind, error.message) == ("unknown", "no complete answer within 0.4 seconds")
-    assert len(fake.requests) == 1
-
-
-@MODELS
-@pytest.mark.parametrize("name", ["redirect", "gzip", "chunked", "jpeg", "wrong-mime"])
-def test_other_ways_of_the_wire(call: Call, fake: FakeVertex, model: str, name: str) -> None:
-    fake.script.append(Fault(name))
-    asked = replace(call, upstream_model=model)
-    if name == "redirect":
-        assert failure(asked, account(fake.base_url)).kind == "failed"
-    else:
-        reply = ask(asked, account(fake.base_url))
-        assert reply.image is not None
-        assert reply.image.mime_type == ("image/jpeg" if name in ("jpeg", "wrong-mime") else "image/png")
-    assert len(fake.requests) == 1
 
 
 @pytest.mark.parametrize("name", sorted(PREDICT_NAMES))
-def test_no_fault_makes_a_second_request(imagen: Call, fake: FakeVertex, name: str) -> None:
+def test_no_fault_makes_a_second_request_for_a_token(imagen: Call, fake: FakeVertex, name: str) -> None:
     ask(replace(imagen, spool=imagen.spool / "first"), account(fake.base_url))
     fake.requests.clear()
     fake.script.append(Fault(name, "70000000" if name in ("huge", "gzip-bomb") else ""))
@@ -832,29 +665,15 @@ def test_no_fault_makes_a_second_request(imagen: Call, fake: FakeVertex, name: s
     assert (len(fake.requests), len(fake.token_requests)) == (1, 1)
 
 
-def closed_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        return int(listener.getsockname()[1])
-
-
-@WAYS
 @pytest.mark.parametrize("url", ["http://127.0.0.1:{port}", "http://nowhere.invalid", "https://{fake}"])
-def test_a_call_that_never_left_is_unreachable(
-    call: Call, fake: FakeVertex, monkeypatch: pytest.MonkeyPatch, url: str, way: str
+def test_a_token_that_cannot_be_asked_for_is_unreachable(
+    call: Call, fake: FakeVertex, monkeypatch: pytest.MonkeyPatch, url: str
 ) -> None:
     # The fake takes TLS for the beginning of a long line of HTTP and waits for the rest of it.
     monkeypatch.setattr(transport, "CONNECT_SECONDS", 0.3)
     address = url.format(port=closed_port(), fake=fake.base_url.removeprefix("http://"))
-    error = failure(call, credentials(way, address))
+    error = failure(call, account(address))
     assert (error.kind, error.status) == ("unreachable", None)
-    assert fake.requests == []
-
-
-def test_a_missing_reference_is_noticed_before_anything_paid_is_sent(
-    call: Call, fake: FakeVertex, tmp_path: Path
-) -> None:
-    asked = replace(call, references=(ImageFile(tmp_path / "gone.png", "image/png"),))
-    assert failure(asked, account(fake.base_url)).kind == "unreachable"
     assert fake.requests == []
 
 
@@ -865,15 +684,6 @@ def test_an_empty_key_is_refused_by_the_provider_too(call: Call, fake: FakeVerte
     for headers in ({}, {"authorization": "Bearer ya29.made-up"}, {"x-goog-api-key": "", "authorization": "Bearer"}):
         reply = httpx2.post(fake.base_url + path, json={}, headers=headers)
         assert (reply.status_code, reply.json()["error"]["status"]) == (401, "UNAUTHENTICATED")
-
-
-@MODELS
-def test_the_key_of_express_mode_is_cut_out_of_an_upstreams_words(call: Call, model: str) -> None:
-    message = f"Consumer 'api_key:{SECRET}' has been suspended."
-    body = {"error": {"code": 403, "status": "PERMISSION_DENIED", "message": message}}
-    with RawServer(answer(json.dumps(body).encode(), status="403 Forbidden")) as server:
-        error = failure(replace(call, upstream_model=model), express(server.url))
-    assert "api_key:[API key]' has been suspended" in error.message
 
 
 @pytest.mark.parametrize(
@@ -894,42 +704,12 @@ def test_of_requests_that_are_called_wrong_some_are_the_channels_fault(
 
 
 @MODELS
-@pytest.mark.parametrize("stage", ["the token", "the work"])
-def test_a_canceled_call_leaves_nothing_and_hangs_up(call: Call, fake: FakeVertex, model: str, stage: str) -> None:
-    asked = replace(call, upstream_model=model)
-    has_begun = threading.Event()
-    errors: list[BaseException] = []
-
-    def run() -> None:
-        try:
-            ask(asked, account(fake.base_url))
-        except BaseException as error:
-            errors.append(error)
-
-    def fault_for(_request: object) -> Fault:
-        has_begun.set()
-        return Fault("stall")
-
-    if stage == "the token":
+def test_a_call_that_is_canceled_while_it_waits_for_a_token_sends_nothing(call: Call, model: str) -> None:
+    # A stand-in of its own: the shared one would still be at work on the token when the next test begins.
+    with FakeVertex(cached=True) as fake, ThreadPoolExecutor(1) as pool:
         fake.token_delay_seconds = 0.5
-    fake.fault_for = fault_for
-    thread = threading.Thread(target=run)
-    thread.start()
-    try:
-        until(lambda: bool(fake.token_requests) if stage == "the token" else has_begun.is_set())
+        future = pool.submit(ask, replace(call, upstream_model=model), account(fake.base_url))
+        until(lambda: fake.token_requests)
         assert loop.cancel_all(5) == 0
-        thread.join(10)
-    finally:
-        fake.fault_for = None
-    assert [type(error) for error in errors] == [loop.CallCanceled]
-    assert len(fake.requests) == (stage == "the work")
-    assert spooled(call) == []
-
-
-def until(is_so: Callable[[], bool]) -> None:
-    ends = threading.Event()
-    for _ in range(400):
-        if is_so():
-            return
-        ends.wait(0.025)
-    raise AssertionError("it never came about")
+        assert type(future.exception(5)) is loop.CallCanceled
+    assert (fake.requests, spooled(call)) == ([], [])
