@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Generic, TypeVar
 
-from django.db import InterfaceError, OperationalError
+from django.db import InterfaceError, OperationalError, connection
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -67,6 +67,7 @@ class GroupCommit(Generic[T, R]):
             self._waiting.append(place)
             follows, self._is_led = self._is_led, True
         if follows:
+            _let_go_of_the_connection()
             # Woken either because the work is done, or to lead the next group.
             place.awake.wait()
         if not place.is_done:
@@ -130,6 +131,12 @@ class GroupCommit(Generic[T, R]):
                 self._work_together([place])
             except Exception as error:  # noqa: BLE001
                 place.error = error
+
+
+def _let_go_of_the_connection() -> None:
+    """Who waits for the leader must not have in hand what the leader may be waiting for: the last of the pool."""
+    if connection.vendor != "sqlite" and not connection.in_atomic_block:
+        connection.close()
 
 
 def _may_be_one_of(error: BaseException) -> bool:

@@ -234,3 +234,25 @@ def _taken(site: Any, prompt: str) -> str:
     answer = site.ask_for(prompt, key=prompt)
     assert answer.status_code in (202, 503), answer.text
     return str(answer.json()["id"]) if answer.status_code == 202 else ""
+
+
+@pytest.mark.services
+def test_c11_a_pool_that_is_smaller_than_the_crowd_makes_nobody_wait_for_ever(
+    module_gemini: Any, gemini: Any, postgresql: Any, redis_server: Any
+) -> None:
+    """Some look something up, and then all meet to settle: who waits there has given the connection back."""
+    from tests.faults.houses import _house, grown_up_environment
+    from tests.faults.processes import GrownUp
+
+    environment = grown_up_environment(module_gemini, postgresql, redis_server)
+    environment |= {"NBP_DATABASE_POOL": "3", "NBP_CATALOGUE_SECONDS": "0.05"}
+    with _house(GrownUp, environment) as house:
+        house.supervise()
+        site = house.site
+        started_at = time.monotonic()
+        in_threads(60, lambda number: site.accepted(f"one of a crowd {number}"))
+        site.all_ended(seconds=60)
+        assert site.rows.count("generation_charge") == 60
+        # Whoever waits for a connection waits twenty seconds before the pool gives up on it.
+        assert time.monotonic() - started_at < 60
+        site.prove()

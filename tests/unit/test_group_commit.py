@@ -118,6 +118,53 @@ def test_many_rounds_of_many_threads(size: int) -> None:
     assert sorted(number for items in work.groups for number in items) == list(range(600))
 
 
+class Pool:
+    """Two connections for all threads. Stands where Django's connection is, which belongs to a thread."""
+
+    vendor = "postgresql"
+    in_atomic_block = False
+
+    def __init__(self) -> None:
+        self._places = threading.Semaphore(2)
+        self._own = threading.local()
+
+    def use(self) -> None:
+        """What any query does: a thread keeps the connection that it once took."""
+        if not getattr(self._own, "has_one", False):
+            assert self._places.acquire(timeout=5), "the pool ran dry"
+            self._own.has_one = True
+
+    def close(self) -> None:
+        if getattr(self._own, "has_one", False):
+            self._own.has_one = False
+            self._places.release()
+
+
+def test_who_waits_for_the_leader_holds_no_connection_that_it_needs(monkeypatch: pytest.MonkeyPatch) -> None:
+    pool = Pool()
+    monkeypatch.setattr(group_commit, "connection", pool)
+
+    def work(items: Sequence[int]) -> list[int]:
+        pool.use()
+        time.sleep(0.2)
+        return [item * item for item in items]
+
+    group = GroupCommit(work)
+
+    def one(number: int) -> int:
+        try:
+            # Some look at something before, such as a price that is no longer remembered; the first two do not, and
+            # lead without a connection.
+            if number > 1:
+                pool.use()
+            return group.do(number)
+        finally:
+            pool.close()
+
+    found = _together(one, range(20))
+    assert found == {number: number * number for number in range(20)}
+
+
 def test_who_lingers_in_vain_tries_again_after_a_longer_while_each_time(monkeypatch: pytest.MonkeyPatch) -> None:
     naps: list[float] = []
     clock = [100.0]
