@@ -13,9 +13,12 @@ from django.conf import settings
 
 from accounts import request_context
 from accounts.identifiers import public_id
+from nbp_site import memory
 from nbp_site.operating.probe_queue import ReadsProbes
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "nbp_site.settings")
+# Every process of the service comes by here before it starts a thread.
+memory.share_one_arena()
 
 
 app = Celery("nbp")
@@ -40,12 +43,11 @@ def _forget_the_work(**_: Any) -> None:
 @worker_ready.connect
 def _start_sweeper(**_: Any) -> None:
     from generation.channels import registry
-    from nbp_site import garbage
     from nbp_site.operating import tracing, worker_metrics
     from nbp_site.sweeper import SWEEPER
 
     registry.load()
-    garbage.settle()
+    memory.settle()
     tracing.start()
     SWEEPER.start()
     worker_metrics.serve()

@@ -19,7 +19,7 @@ from django.conf import settings
 from generation import execution
 from generation.egress import loop
 from generation.waiting import WATCHER
-from nbp_site import garbage
+from nbp_site import memory
 from nbp_site.embedded import EmbeddedWorker
 from nbp_site.sweeper import SWEEPER
 
@@ -36,7 +36,7 @@ class Server(uvicorn.Server):
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
         if not self.should_exit:
-            garbage.settle()
+            memory.settle()
             self._on_listening()
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
