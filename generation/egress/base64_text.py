@@ -39,14 +39,15 @@ class Base64Text:
         border = max(len(characters) - 1, 0) // 4 * 4
         if characters.find(b"=", 0, border) >= 0 or characters[border:].translate(None, _CHARACTERS):
             raise NotBase64("the text has padding in its middle, or other characters than those of base64")
-        decoded = self._decoded(characters[:border])
+        decoded = self._decoded(characters, border)
         self._undecoded = characters[border:]
         return decoded
 
     def finish(self) -> bytes:
         """The last one to three bytes. Raises NotBase64."""
         characters = self._undecoded.rstrip(b"=")
-        decoded = self._decoded(characters + b"=" * (-len(characters) % 4))
+        quads = characters + b"=" * (-len(characters) % 4)
+        decoded = self._decoded(quads, len(quads))
         # Only encoding anew shows characters in excess and bits that decoding does not look at.
         if not decoded or self._encoded(decoded) != characters:
             raise NotBase64("the text does not end as base64 does")
@@ -57,15 +58,16 @@ class Base64Text:
         """What was fed, without JSON escapes, made anew from all the bytes that came out so far."""
         return self._encoded(decoded) + self._padding + self._undecoded
 
-    def _decoded(self, characters: bytes) -> bytes:
-        is_standard = self._is_standard or b"+" in characters or b"/" in characters
+    def _decoded(self, characters: bytes, border: int) -> bytes:
+        """The bytes of the characters up to a border, which are not copied for it: they are most of an image."""
+        is_standard = self._is_standard or _has(characters, border, b"+", b"/")
         # Once the alphabet is known, decoding refuses the other one's characters.
-        is_url_safe = self._is_url_safe or (not self._is_standard and (b"-" in characters or b"_" in characters))
+        is_url_safe = self._is_url_safe or (not self._is_standard and _has(characters, border, b"-", b"_"))
         if is_standard and is_url_safe:
             raise NotBase64("the text mixes both alphabets")
         try:
             standard = characters.translate(_TO_STANDARD) if is_url_safe else characters
-            decoded = b64decode(standard, validate=True)
+            decoded = b64decode(memoryview(standard)[:border], validate=True)
         except ValueError as error:
             raise NotBase64(str(error)) from error
         self._is_standard, self._is_url_safe = is_standard, is_url_safe
@@ -74,6 +76,10 @@ class Base64Text:
     def _encoded(self, decoded: bytes) -> bytes:
         encoded = b64encode(decoded).rstrip(b"=")
         return encoded.translate(_TO_URL_SAFE) if self._is_url_safe else encoded
+
+
+def _has(characters: bytes, border: int, *those: bytes) -> bool:
+    return any(characters.find(each, 0, border) >= 0 for each in those)
 
 
 def _unescaped(piece: bytes) -> bytes:
