@@ -25,7 +25,7 @@ except ImportError:
 
 _PLAIN_STEP = 1024 * 1024
 # A multiple of three, so that the pieces' base64, joined, is the base64 of the whole.
-_BASE64_STEP = 384 * 1024
+_BASE64_STEP = 288 * 1024
 # Light enough to be read in one go: the pieces of a stream cost more than they spare.
 _LIGHT_BYTES = 512 * 1024
 
