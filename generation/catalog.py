@@ -129,6 +129,12 @@ def delivered_price(
     return price_of(asked.image_model, delivered_size, at=at, lane=asked.lane) or asked
 
 
+def size_made(image_model: ImageModel, asked: str) -> str:
+    """The size that a model is asked for where it stands in for another: the one asked for, or its largest below it."""
+    below = [size for size in image_model.sizes if SIZES.index(size) <= SIZES.index(asked)]
+    return str(max(below or image_model.sizes[:1] or [asked], key=SIZES.index))
+
+
 def cost_of(channel_kind: str, image_model: ImageModel, *, at: datetime, lane: str = "standard") -> CostRates:
     """What a kind of channel bills for a model; nothing known is nothing billed (the sandbox)."""
     row = next((row for row in _COSTS.get((channel_kind, image_model.pk, lane)) if row.valid_from <= at), None)

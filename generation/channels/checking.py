@@ -1,7 +1,7 @@
 """Free questions to providers, now and then: is the key good, is money left, are our models offered.
 
-A wrong key or an empty balance is found before a customer's prompt finds it. That nobody answers says nothing of the
-channel: only calls do. Of all workers one asks, since whoever marks the row first does.
+A wrong key is found before a customer's prompt finds it. That nobody answers says nothing of the channel. Of all
+workers one asks, since whoever marks the row first does.
 """
 
 from __future__ import annotations
@@ -10,10 +10,12 @@ import logging
 from datetime import datetime, timedelta
 
 from django.conf import settings
+from django.db import connection
 from django.db.models import Q
 
 from accounts.money import usd
 from accounts.sealed import SealBroken
+from accounts.transactions import forbid_transaction
 from generation import media
 from generation.channels import health, registry
 from generation.channels.adapter import Checked
@@ -25,8 +27,8 @@ from generation.models import ImageModel
 
 logger = logging.getLogger(__name__)
 _MARGIN_SECONDS = 60.0
-# What a provider means by these is our key, and not the list we asked for.
-_KEY_STATUSES = (401, 402)
+# By this a provider may mean the list we asked for, and not our key.
+_FORBIDDEN = 403
 
 
 def check_due(*, now: datetime) -> int:
@@ -36,10 +38,20 @@ def check_due(*, now: datetime) -> int:
     is_due = Q(checked_at=None) | Q(checked_at__lte=now - timedelta(seconds=settings.NBP_CHANNEL_CHECK_SECONDS))
     rows = Channel.objects.filter(is_due, account=None, is_enabled=True, disabled_reason="").order_by("pk")
     rows = rows.exclude(kind__in=(SANDBOX, *HOUSE))
-    ours = [row for row in rows if registry.is_ready(row) and _marked(row, now)]
-    for row in ours:
+    count = 0
+    for row in rows:
+        if registry.is_ready(row) and _marked(row, now):
+            count += 1
+            _check_apart(row, now)
+    return count
+
+
+def _check_apart(row: Channel, now: datetime) -> None:
+    """What goes wrong with one channel does not keep the others from being asked."""
+    try:
         check(row, now=now)
-    return len(ours)
+    except Exception:
+        logger.exception("channel %s cannot be asked", row.name)
 
 
 def _marked(row: Channel, now: datetime) -> bool:
@@ -52,7 +64,9 @@ def check(channel: Channel, *, now: datetime) -> str:
         words, balance_micros = _found(channel, now)
     except ChannelError as error:
         words, balance_micros = f"{error.kind}: {error.message}"[:300], channel.balance_micros
-        if error.kind == "unauthorized" and error.status in _KEY_STATUSES:
+        # Another key may have been entered meanwhile.
+        is_same = Channel.objects.filter(pk=channel.pk, sealed_secret=channel.sealed_secret).exists()
+        if error.kind == "unauthorized" and error.status != _FORBIDDEN and is_same:
             health.note_error(str(channel.pk), "", error, now=now)
     except (loop.CallCanceled, TimeoutError, SealBroken) as error:
         words, balance_micros = f"not asked: {type(error).__name__}", channel.balance_micros
@@ -72,12 +86,14 @@ def _found(channel: Channel, now: datetime) -> tuple[str, int | None]:
     balance = found.balance_micros
     if balance is not None:
         words.append(f"{usd(balance)} left")
-        _look_at_balance(channel, balance, now)
+        _look_at_balance(channel, balance)
     return "; ".join(words)[:300], balance
 
 
 def _ask(channel: Channel) -> Checked | None:
     adapter, credentials = registry.ADAPTERS[channel.kind], registry.credentials_of(channel)
+    forbid_transaction()
+    connection.close()
     return loop.run(adapter.check(credentials, media.spool_directory()), timeout_seconds=_MARGIN_SECONDS)
 
 
@@ -88,12 +104,8 @@ def _missing(channel: Channel, offered: frozenset[str]) -> list[str]:
     return [row.name for row in served if registry.upstream_model_of(channel, row) not in offered]
 
 
-def _look_at_balance(channel: Channel, balance: int, now: datetime) -> None:
-    """Close a road that the next call would find closed, and say once that it will be."""
-    if balance <= 0:
-        error = ChannelError("unauthorized", f"the balance is used up: {usd(balance)} left", status=402)
-        health.note_error(str(channel.pk), "", error, now=now)
-        return
+def _look_at_balance(channel: Channel, balance: int) -> None:
+    """Say once that money is running out. Only the provider knows whether it still serves."""
     low = settings.NBP_CHANNEL_LOW_BALANCE_MICROS
     if balance < low and (channel.balance_micros is None or channel.balance_micros >= low):
         logger.error("channel %s has %s left with its provider", channel.name, usd(balance))

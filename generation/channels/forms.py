@@ -36,7 +36,11 @@ class ChannelForm(forms.ModelForm):  # type: ignore[type-arg]
         widget=forms.PasswordInput(render_value=False, attrs={"autocomplete": "new-password", "size": 60}),
         help_text="The provider's API key. Kept encrypted and never shown again; empty = unchanged.",
     )
-    only_models = boxes(_model_names, required=False, help_text="Image models it serves; none ticked = those whose costs the catalogue has for its kind.")
+    only_models = boxes(
+        _model_names,
+        required=False,
+        help_text="Image models it serves; none ticked = those whose costs the catalogue has for its kind.",
+    )
 
     class Meta:
         model = Channel

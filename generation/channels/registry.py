@@ -26,7 +26,7 @@ from generation.channels.adapters.openai_chat.adapter import OpenAIChatAdapter
 from generation.channels.adapters.openai_images.adapter import OpenAIImagesAdapter
 from generation.channels.adapters.sandbox import SandboxAdapter
 from generation.channels.models import Channel
-from generation.channels.seed import CACHE, PLACEHOLDER, SANDBOX, environment_base_url, environment_secret
+from generation.channels.seed import CACHE, HOUSE, PLACEHOLDER, SANDBOX, environment_base_url, environment_secret
 from generation.contract import SIZES
 from generation.models import ImageModel
 from generation.pricing import CostRates
@@ -115,6 +115,8 @@ class Needs:
     abilities: frozenset[str] = frozenset()
     # An account with keys of its own; None for all others.
     owner: uuid.UUID | None = None
+    # Nothing but those keys may serve, whatever the model.
+    is_own_only: bool = False
 
 
 _NO_NEEDS = Needs()
@@ -146,9 +148,9 @@ def candidates(mode: str, image_model: str, needs: Needs = _NO_NEEDS) -> list[Ch
 
     An account's own keys go first, and the house's channels after them only where the account allows that.
     """
-    own = own_keys(mode, image_model, needs)
-    open_keys = [row for row in own if row.is_enabled and not row.disabled_reason]
-    if is_own_only(own):
+    own = own_keys(mode, image_model, needs.owner)
+    open_keys = [row for row in own if row.is_enabled and not row.disabled_reason and can(row, needs)]
+    if needs.is_own_only or _bars_house(own):
         return open_keys
     return open_keys + [row for row in _open([mode]) if is_ready(row) and can(row, needs) and serves(row, image_model)]
 
@@ -159,16 +161,28 @@ def served_models(mode: str, names: Sequence[str]) -> list[str]:
     return [name for name in names if any(serves(row, name) for row in rows)]
 
 
-def own_keys(mode: str, image_model: str, needs: Needs) -> list[Channel]:
-    """The owner's keys that would serve what is asked, those that are out of order included."""
-    if needs.owner is None or mode != "live":
+def own_keys(mode: str, image_model: str, owner: uuid.UUID | None) -> list[Channel]:
+    """The owner's keys for a model, in whatever lane, those that are out of order included."""
+    if owner is None or mode != "live":
         return []
-    return [row for row in _owned([needs.owner]) if is_ready(row) and can(row, needs) and serves(row, image_model)]
+    return [row for row in _owned([owner]) if is_ready(row) and serves(row, image_model)]
 
 
-def is_own_only(own: Sequence[Channel]) -> bool:
-    """Whether the house's channels are not to serve beside these keys, nor in their place."""
+def is_own_only(mode: str, image_model: str, owner: uuid.UUID | None) -> bool:
+    """Whether the house's channels are not to serve what is asked of this model, nor with another in its place."""
+    return _bars_house(own_keys(mode, image_model, owner))
+
+
+def _bars_house(own: Sequence[Channel]) -> bool:
     return bool(own) and not all(row.is_house_allowed for row in own)
+
+
+def shut_channels(mode: str, image_model: str, needs: Needs) -> list[Channel]:
+    """Channels that would serve what is asked, if they were not out of order."""
+    own = own_keys(mode, image_model, needs.owner)
+    house = Channel.objects.filter(mode=mode, is_enabled=True, account=None).exclude(kind__in=HOUSE)
+    rows = own if needs.is_own_only else [*own, *(row for row in house if is_ready(row) and serves(row, image_model))]
+    return [row for row in rows if row.disabled_reason and can(row, needs)]
 
 
 def owner(account_id: uuid.UUID) -> uuid.UUID | None:

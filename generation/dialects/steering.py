@@ -15,7 +15,7 @@ from decimal import Decimal, InvalidOperation
 from typing import Any
 
 from generation.contract import invalid
-from generation.dialects.fields import Fields
+from generation.dialects.fields import Fields, storable
 from generation.preferences import Preferences, Routing
 
 _SORTS = {
@@ -89,7 +89,7 @@ def _names(fields: Fields, name: str) -> tuple[str, ...]:
     found = fields.list(name)[:_MAX_NAMES]
     if not all(isinstance(each, str) and 0 < len(each) <= _MAX_NAME for each in found):
         raise invalid(fields.at(name), f"This is a list of names of up to {_MAX_NAME} characters.")
-    return tuple(dict.fromkeys(found))
+    return tuple(dict.fromkeys(storable(each, fields.at(name)) for each in found))
 
 
 def _sort(fields: Fields) -> str:

@@ -14,10 +14,10 @@ from typing import Any, cast
 
 from django.conf import settings
 
-from generation import media, pricing
+from generation import catalog, media, pricing
 from generation.channels import registry
 from generation.channels.models import Channel
-from generation.contract import MASK, SIZES, Call, ImageFile, Part, Role, Turn
+from generation.contract import MASK, Call, ImageFile, Part, Role, Turn
 from generation.models import Attempt, Generation, ImageModel, Media, Output, Reference
 
 # As Google counts the images of its Pro model.
@@ -136,9 +136,7 @@ def made_size(generation: Generation, image_model: ImageModel) -> str:
     """The size that a model is asked for: the one of the request, or a stand-in's largest below it."""
     if image_model.pk == generation.image_model_id:
         return generation.image_size
-    asked = SIZES.index(generation.image_size)
-    below = [size for size in image_model.sizes if SIZES.index(size) <= asked]
-    return str(max(below or image_model.sizes[:1] or [generation.image_size], key=SIZES.index))
+    return catalog.size_made(image_model, generation.image_size)
 
 
 def deadline_seconds(lane: str) -> float:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 from django.db import InterfaceError, OperationalError
 
@@ -33,7 +33,7 @@ def settle(job: Job, *, now: datetime) -> None:
             crash_points.reached("job.settling")
     for attempt in waiting.values():
         _settle_one(attempt, ChannelError("failed", "the job brought no result for it"))
-    _end(job, "ended", now)
+    end(job, "ended", now)
 
 
 def _settle_one(attempt: Attempt, found: Answer | ChannelError) -> None:
@@ -90,14 +90,28 @@ def drop_canceled(job: Job, *, now: datetime) -> int:
     return job_calls.items_of(job).count()
 
 
+def end_late(job: Job, error: ChannelError, *, now: datetime, grace: timedelta = timedelta(0)) -> int:
+    """End the items whose own deadline is over for so long, for a job holds images of many; how many are left."""
+    items = job_calls.items_of(job)
+    if job.deadline_at is not None and job.deadline_at + grace >= now:
+        return items.count()
+    deadlines = dict(items.values_list("pk", "output__generation__deadline_at"))
+    late = [pk for pk, deadline in deadlines.items() if deadline is not None and deadline + grace < now]
+    for attempt in items.filter(pk__in=late):
+        _failed(Lease(attempt.output_id, attempt.lease_number), attempt, error, now)
+    left = [deadline for pk, deadline in deadlines.items() if pk not in late]
+    Job.objects.filter(pk=job.pk).update(deadline_at=min(filter(None, left), default=None))
+    return len(left)
+
+
 def give_back(job: Job, error: ChannelError, *, now: datetime, outcome: str = "failed") -> None:
     """The job brought nothing: its items are free to run again."""
     for attempt in job_calls.items_of(job):
         _failed(Lease(attempt.output_id, attempt.lease_number), attempt, error, now)
-    _end(job, outcome, now, error.message)
+    end(job, outcome, now, error.message)
 
 
-def _end(job: Job, outcome: str, now: datetime, message: str = "") -> None:
+def end(job: Job, outcome: str, now: datetime, message: str = "") -> None:
     Job.objects.filter(pk=job.pk).update(
         state=Job.State.ENDED, outcome=outcome[:10], ended_at=now, message=message[:500]
     )

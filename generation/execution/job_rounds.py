@@ -95,20 +95,13 @@ def _step(job: Job, now: datetime) -> None:
         steps[job.state](job, now)
     except ChannelError as error:
         health.note_error(str(job.channel_id), job.image_model_id, error, now=now)
-        if _is_over(job, now, _GIVEN_UP_AFTER):
-            _give_up(job, now, error.message)
-        else:
+        # What it made, if anything, cannot be had: its images end all the same, and the house pays for what was billed.
+        lost = ChannelError("unknown", f"given up: {error.message}"[:500])
+        if job_results.end_late(job, lost, now=now, grace=_GIVEN_UP_AFTER):
             _later(job, now, error)
-
-
-def _is_over(job: Job, now: datetime, grace: timedelta = timedelta(0)) -> bool:
-    return job.deadline_at is not None and job.deadline_at + grace < now
-
-
-def _give_up(job: Job, now: datetime, why: str) -> None:
-    """What it made, if anything, cannot be had: its images end all the same, and the house pays for what was billed."""
-    logger.error("job %s is given up: %s", job.public_id, why)
-    job_results.give_back(job, ChannelError("unknown", f"the job is given up: {why}"[:500]), now=now, outcome="lost")
+        else:
+            logger.error("job %s is given up: %s", job.public_id, error.message)
+            job_results.end(job, "lost", now, error.message)
 
 
 def _later(job: Job, now: datetime, error: ChannelError) -> None:
@@ -125,9 +118,7 @@ def _close(job: Job, now: datetime) -> None:
 
 def _create(job: Job, now: datetime) -> None:
     """Create it upstream, once there is room in the channel's queue. The intent is written before a byte leaves."""
-    if _is_over(job, now):
-        job_results.give_back(job, ChannelError("unreachable", "it was not sent by its deadline"), now=now)
-        return
+    job_results.end_late(job, ChannelError("unreachable", "it was not sent by its deadline"), now=now)
     if job.create_count >= _MAX_CREATES:
         job_results.give_back(job, ChannelError("failed", job.message or "the job could not be created"), now=now)
         return
@@ -209,10 +200,9 @@ def _look(job: Job, now: datetime) -> None:
 
 
 def _wait(job: Job, now: datetime) -> None:
-    """Not done yet. After its deadline it is asked to end; what it made by then still counts."""
-    if _is_over(job, now, _GIVEN_UP_AFTER):
-        _give_up(job, now, "it does not end")
-        return
-    if _is_over(job, now):
+    """Not done yet. Images whose own deadline is over end without it, and it is given up when none is left."""
+    if not job_results.end_late(job, ChannelError("unknown", "it was not done by its deadline"), now=now):
         job_calls.cancel(job, job.upstream_name)
+        job_results.end(job, "canceled", now)
+        return
     Job.objects.filter(pk=job.pk).update(look_at=now + timedelta(seconds=settings.NBP_JOB_POLL_SECONDS))

@@ -170,7 +170,12 @@ def needs_of(generation: Generation, *, at: datetime) -> registry.Needs:
         thinking=bool(generation.thinking_level),
         mask=generation.image_model.has_mask and bool(generation.input_image_count),
     )
-    return registry.Needs(lane, abilities, registry.owner(generation.account_id))
+    owner = registry.owner(generation.account_id)
+    # What was quoted for an own key is not made by the house, whatever became of the key since.
+    is_own_only = bool(generation.routing.get("is_own_only")) or registry.is_own_only(
+        generation.mode, generation.image_model_id, owner
+    )
+    return registry.Needs(lane, abilities, owner, is_own_only)
 
 
 def models_of(generation: Generation, *, at: datetime) -> list[ImageModel]:

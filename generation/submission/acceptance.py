@@ -196,7 +196,11 @@ def key_reused() -> Refusal:
 
 def _routing(request: GenerationRequest, settled: Plan) -> dict[str, object]:
     """What the road has to know of a request's preferences."""
-    more = {"is_run_on": request.preferences.is_run_on, "cache": settled.kept.use}
+    more = {
+        "is_run_on": request.preferences.is_run_on,
+        "cache": settled.kept.use,
+        "is_own_only": settled.is_own_only,
+    }
     return settled.routing.stored() | {name: value for name, value in more.items() if value}
 
 
@@ -212,7 +216,8 @@ def _generation(
         lane=settled.terms.lane,
         deadline_at=now + settled.terms.deadline if settled.terms.deadline else None,
         routing=_routing(request, settled),
-        content_sha256=settled.kept.content_sha256,
+        # A copy is not looked for: it would be found in the place of what it is a copy of.
+        content_sha256="" if settled.kept.is_hit else settled.kept.content_sha256,
         image_model=settled.image_model,
         price=settled.terms.price,
         model_requested=request.model or settled.image_model.name,

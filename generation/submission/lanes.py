@@ -13,7 +13,7 @@ from generation.contract import Refusal, invalid
 from generation.models import ImageModel, Price
 from generation.preferences import LANE_SECONDS, Preferences
 from generation.submission.caching import Kept
-from generation.submission.openness import Routed
+from generation.submission.openness import Routed, out_of_service
 
 # What "auto" without a deadline waits for.
 _DEFAULT_DEADLINE_SECONDS = LANE_SECONDS["flex"]
@@ -52,9 +52,18 @@ class Asked:
         needs, names = replace(self.needs, lane=lane), (self.image_model.pk, *self.routed.routing.fallback_models)
         return any(registry.is_served(self.mode, name, needs) for name in names)
 
-    def is_own(self, lane: str) -> bool:
-        """Whether only the account's own keys may serve it."""
-        return registry.is_own_only(registry.own_keys(self.mode, self.image_model.pk, replace(self.needs, lane=lane)))
+    def is_shut(self, lane: str) -> bool:
+        """Whether there would be a road in a lane, if no channel were out of order."""
+        return bool(registry.shut_channels(self.mode, self.image_model.pk, replace(self.needs, lane=lane)))
+
+    def dearest(self, price: Price, quote: Callable[[Price], int]) -> int:
+        """The most that the model or one of those that may stand in costs in the lane of a price."""
+        found = [price]
+        for image_model in catalog.named(self.routed.routing.fallback_models, at=self.at):
+            size = catalog.size_made(image_model, self.image_size)
+            other = catalog.price_of(image_model, size, at=self.at, lane=price.lane)
+            found += [other] if other is not None else []
+        return max(map(quote, found))
 
 
 def settle(asked: Asked, wanted: Preferences, *, is_batch: bool, quote: Callable[[Price], int]) -> Terms:
@@ -67,7 +76,7 @@ def settle(asked: Asked, wanted: Preferences, *, is_batch: bool, quote: Callable
         price = catalog.required_price(asked.image_model, asked.image_size, at=asked.at)
         return Terms("standard", price, price.cached_micros, "cache: the same was made before")
     terms = _of_batch(asked, wanted, quote) if is_batch else _of_request(asked, wanted, quote)
-    if asked.needs.owner is not None and asked.is_own(terms.price.lane):
+    if asked.needs.is_own_only:
         terms = replace(terms, quote_micros=terms.price.own_key_micros)
     if wanted.routing.hedge_after_seconds is not None:
         terms = replace(terms, quote_micros=terms.quote_micros + _of_hedge(terms))
@@ -94,7 +103,7 @@ def _of_batch(asked: Asked, wanted: Preferences, quote: Callable[[Price], int]) 
     price = asked.price("batch") if asked.is_served("batch") else None
     if price is None:
         price = catalog.required_price(asked.image_model, asked.image_size, at=asked.at)
-    return Terms("batch", price, quote(price), "", _deadline(wanted, "batch"))
+    return Terms("batch", price, asked.dearest(price, quote), "", _deadline(wanted, "batch"))
 
 
 def _of_request(asked: Asked, wanted: Preferences, quote: Callable[[Price], int]) -> Terms:
@@ -105,18 +114,21 @@ def _of_request(asked: Asked, wanted: Preferences, quote: Callable[[Price], int]
         # A missing price has a refusal of its own, which says more.
         catalog.required_price(asked.image_model, asked.image_size, at=asked.at)
     found = asked.price(lane)
+    if found is not None and not asked.is_served(lane) and asked.is_shut(lane):
+        raise out_of_service()
     if found is None or not asked.is_served(lane):
         message = f"{asked.image_model.name} is not made in the lane {lane} here."
         raise invalid("lane", message, "lane_not_available")
     if lane == "standard":
-        return Terms(lane, found, quote(found), "standard: the lane that waits for nothing")
+        return Terms(lane, found, asked.dearest(found, quote), "standard: the lane that waits for nothing")
     return Terms(lane, found, _held(asked, wanted, found, quote), _told(lane, wanted), _deadline(wanted, lane))
 
 
 def _held(asked: Asked, wanted: Preferences, price: Price, quote: Callable[[Price], int]) -> int:
     """What may run on at the usual price has that price held."""
     usual = asked.price("standard") if wanted.is_run_on else None
-    return max(quote(price), quote(usual)) if usual else quote(price)
+    held = asked.dearest(price, quote)
+    return max(held, asked.dearest(usual, quote)) if usual else held
 
 
 def _told(lane: str, wanted: Preferences) -> str:
@@ -136,7 +148,7 @@ def _cheapest(asked: Asked, wanted: Preferences, quote: Callable[[Price], int]) 
         price = asked.price(lane)
         if takes <= seconds and price is not None and asked.is_served(lane):
             deadline = timedelta(seconds=seconds) if takes else None
-            options.append(Terms(lane, price, quote(price), "", deadline))
+            options.append(Terms(lane, price, asked.dearest(price, quote), "", deadline))
     if not options:
         message = f"{asked.image_model.name} cannot be made within {seconds} seconds here."
         raise invalid("deadline_seconds", message, "lane_not_available")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 
@@ -40,38 +40,48 @@ def said(requester: Requester, request: GenerationRequest) -> Routing:
 
 def routing_of(requester: Requester, request: GenerationRequest, *, now: datetime) -> Routed:
     """The same with its names looked up. Refuses those that nobody has, where they are meant for this service."""
-    routing, is_foreign = said(requester, request), request.preferences.routing.are_names_foreign
-    unknown = {
-        param: registry.unknown_names(requester.mode, names, requester.account.pk) if names else []
-        for param, names in (("only", routing.only), ("order", routing.order))
-    }
-    models, unknown["fallback_models"] = [], []
-    for place, name in enumerate(routing.fallback_models):
+    own = request.preferences.routing
+    ignored: list[tuple[str, str]] = []
+    if own.are_names_foreign:
+        own, ignored = _without_foreign(requester, request, own, now)
+    routing = said(requester, replace(request, preferences=replace(request.preferences, routing=own)))
+    for param, names in (("only", routing.only), ("order", routing.order)):
+        for name in _unknown(requester, names):
+            raise invalid(f"routing.{param}", f"There is no channel {name[:60]!r} here.", "channel_not_found")
+    models = [
+        _fallback(requester, request, name, f"routing.fallback_models[{place}]", now).name
+        for place, name in enumerate(routing.fallback_models)
+    ]
+    routing = replace(routing, fallback_models=tuple(dict.fromkeys(models)))
+    return Routed(routing, tuple(_ignored(param, name) for param, name in ignored))
+
+
+def _unknown(requester: Requester, names: Sequence[str]) -> list[str]:
+    return registry.unknown_names(requester.mode, names, requester.account.pk) if names else []
+
+
+def _without_foreign(
+    requester: Requester, request: GenerationRequest, routing: Routing, now: datetime
+) -> tuple[Routing, list[tuple[str, str]]]:
+    """What of a request's own words means something here, and what does not, as (parameter, name)."""
+    ignored = [("only", name) for name in _unknown(requester, routing.only)]
+    ignored += [("order", name) for name in _unknown(requester, routing.order)]
+    for name in routing.fallback_models:
         try:
-            models.append(_fallback(requester, request, name, f"routing.fallback_models[{place}]", now))
+            _fallback(requester, request, name, "", now)
         except Refusal:
-            if not is_foreign:
-                raise
-            unknown["fallback_models"].append(name)
-    if not is_foreign:
-        _refuse_unknown_channels(unknown)
-    routing = replace(
+            ignored.append(("fallback_models", name))
+
+    def known(param: str, names: Sequence[str]) -> tuple[str, ...]:
+        return tuple(name for name in names if (param, name) not in ignored)
+
+    kept = replace(
         routing,
-        only=_without(routing.only, unknown["only"]),
-        order=_without(routing.order, unknown["order"]),
-        fallback_models=tuple(dict.fromkeys(model.name for model in models)),
+        only=known("only", routing.only),
+        order=known("order", routing.order),
+        fallback_models=known("fallback_models", routing.fallback_models),
     )
-    return Routed(routing, tuple(_ignored(param, name) for param, names in unknown.items() for name in names))
-
-
-def _refuse_unknown_channels(unknown: Mapping[str, Sequence[str]]) -> None:
-    for param, names in unknown.items():
-        if names:
-            raise invalid(f"routing.{param}", f"There is no channel {names[0][:60]!r} here.", "channel_not_found")
-
-
-def _without(names: Sequence[str], unknown: Sequence[str]) -> tuple[str, ...]:
-    return tuple(name for name in names if name not in unknown)
+    return kept, ignored
 
 
 def _ignored(param: str, name: str) -> dict[str, str]:
@@ -101,18 +111,23 @@ def check_channel(
     raise _unserved(requester, image_models[0])
 
 
+def out_of_service() -> Refusal:
+    """There are channels for it, and they are out of order."""
+    return Refusal(
+        "unavailable",
+        "no_channel_available",
+        "The channels for this model are out of service. The operator sees why in the admin under Channels.",
+        retry_after_seconds=60,
+    )
+
+
 def _unserved(requester: Requester, image_model: str) -> Refusal:
     """Why there is no road: the operator has none at all, none for this model, or what there is is out of order."""
     rows = Channel.objects.filter(mode=requester.mode, is_enabled=True, account=None).exclude(kind__in=HOUSE)
     ready = [row for row in rows if registry.is_ready(row)]
-    own = registry.own_keys(requester.mode, image_model, registry.Needs(owner=registry.owner(requester.account.pk)))
+    own = registry.own_keys(requester.mode, image_model, registry.owner(requester.account.pk))
     if own or any(registry.serves(row, image_model) for row in ready):
-        return Refusal(
-            "unavailable",
-            "no_channel_available",
-            "The channels for this model are out of service. The operator sees why in the admin under Channels.",
-            retry_after_seconds=60,
-        )
+        return out_of_service()
     if ready:
         return invalid("model", f"No channel here makes images with {image_model}.", "model_not_available")
     if requester.mode == "live":
@@ -134,6 +149,14 @@ def _check_needs(requester: Requester, request: GenerationRequest, image_models:
 
 def _is_served(requester: Requester, image_models: Sequence[str], asked: frozenset[str]) -> bool:
     """Whether there is a road in some lane; which lane it is, is settled later."""
+    needs = needs_of(requester, image_models[0], asked)
+    each_lane = [replace(needs, lane=lane) for lane in LANE_SECONDS]
+    return any(registry.is_served(requester.mode, model, each) for model in image_models for each in each_lane)
+
+
+def needs_of(requester: Requester, image_model: str, asked: frozenset[str]) -> registry.Needs:
+    """What a request for a model asks of a road. Where only the account's own keys may serve, no other model opens the
+    house's channels to it."""
     owner = registry.owner(requester.account.pk)
-    needs = [registry.Needs(lane, asked, owner) for lane in LANE_SECONDS]
-    return any(registry.is_served(requester.mode, model, each) for model in image_models for each in needs)
+    is_own_only = registry.is_own_only(requester.mode, image_model, owner)
+    return registry.Needs(abilities=asked, owner=owner, is_own_only=is_own_only)

@@ -8,7 +8,6 @@ from functools import partial
 
 from accounts.authentication import Requester
 from generation import abilities, catalog, pricing
-from generation.channels import registry
 from generation.contract import GenerationRequest
 from generation.models import ImageModel, Media, Output, Price
 from generation.preferences import Routing
@@ -17,7 +16,7 @@ from generation.submission import lanes
 from generation.submission.caching import Kept
 from generation.submission.drafts import draft_of
 from generation.submission.lanes import Terms
-from generation.submission.openness import Routed, abilities_of
+from generation.submission.openness import Routed, abilities_of, needs_of
 from generation.submission.turns import find_previous, history
 
 
@@ -49,6 +48,7 @@ class Plan:
     terms: Terms
     routing: Routing
     kept: Kept
+    is_own_only: bool
 
     @property
     def quote_micros(self) -> int:
@@ -94,7 +94,7 @@ def plan(
     abilities.check_key(requester.api_key, request, found.image_model, choices.image_size)
     depth, history_images = history(previous, found.image_model.max_references - len(request.references))
     image_count = len(request.references) + history_images
-    needs = registry.Needs(abilities=abilities_of(request), owner=registry.owner(requester.account.pk))
+    needs = needs_of(requester, found.image_model.name, abilities_of(request))
     asked = lanes.Asked(requester.mode, found.image_model, choices.image_size, needs, now, routed, kept)
     wanted = replace(request.preferences, routing=routed.routing)
     return Plan(
@@ -107,6 +107,7 @@ def plan(
         terms=lanes.settle(asked, wanted, is_batch=is_batch, quote=partial(_quote, request, image_count)),
         routing=routed.routing,
         kept=kept,
+        is_own_only=needs.is_own_only,
     )
 
 

@@ -11,6 +11,7 @@ from django.db import IntegrityError, connection, transaction
 from django.test import Client
 from django.utils import timezone
 
+from generation.channels import registry
 from generation.channels.adapters.openai_chat import adapter as chat
 from generation.channels.fakes.faults import Fault
 from generation.channels.models import Channel
@@ -163,3 +164,31 @@ def test_the_key_is_in_no_table_page_answer_or_log(
     told.append(_page(alice).get("/own-keys/").content.decode())
     assert len(provider.requests) > 5
     assert [line for line in (*_rows(), *told, caplog.text) if CANARY in line] == []
+
+
+def test_a_broken_own_key_opens_no_road_of_the_house_by_way_of_another_model(
+    api: Any, alice: Any, queue: Any, provider: FakeChat, house: FakeChat
+) -> None:
+    _bring(alice)
+    provider.fault_for = lambda _request: Fault("401")
+    assert _make(api, alice, queue)["status"] == "failed"
+    Channel.objects.filter(account=None).update(only_models=["gemini-3-pro-image", "flux-2-pro"])
+    registry.forget()
+    body = {"prompt": "x", "model": "gemini-3-pro-image", "routing": {"fallback_models": ["flux-2-pro"]}}
+    refused = api(alice, "POST", "generations", body, mode="live")
+    assert (refused.status_code, refused.json()["error"]["code"]) == (503, "no_channel_available")
+    assert house.requests == []
+
+
+def test_what_was_quoted_for_an_own_key_is_not_made_by_the_house_when_the_key_is_gone(
+    api: Any, alice: Any, queue: Any, provider: FakeChat, house: FakeChat
+) -> None:
+    _bring(alice)
+    made = api(alice, "POST", "generations", {"prompt": "x", "image_size": "1K"}, mode="live").json()
+    assert made["quote_micros"] == 0
+    Channel.objects.filter(account=alice.account).update(disabled_reason="unauthorized: it was taken back")
+    Channel.objects.filter(account=alice.account).update(account=None, is_enabled=False)
+    registry.forget()
+    queue.run_to_the_end()
+    found = api(alice, "GET", f"generations/{made['id']}", mode="live").json()
+    assert (found["status"], found["price_micros"], house.requests) == ("failed", 0, [])

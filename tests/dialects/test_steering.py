@@ -15,6 +15,7 @@ from generation.dialects import steering
 from generation.dialects.fields import Fields
 from generation.models import Charge, Generation
 from generation.preferences import Preferences, Routing
+from tests.api.conftest import streamed
 from tests.upstreams.openai_service import FakeChat
 from tests.upstreams.roads import road_to
 
@@ -87,6 +88,8 @@ def test_what_geminis_clients_say(tier: str, lane: str) -> None:
         {"models": [1]},
         {"models": "x"},
         {"provider": {"only": [""]}},
+        {"provider": {"only": ["a\u0000"]}},
+        {"models": ["a\ud800"]},
         {"provider": {"max_price": {"image": "much"}}},
         {"provider": {"max_price": {"image": True}}},
         {"provider": {"max_price": {"image": "NaN"}}},
@@ -220,3 +223,42 @@ def test_an_image_may_cost_no_more_than_the_client_says(
     answer = _make(alice, queue, monkeypatch, CHAT, provider={"max_price": {"image": 0.1}})
     assert (answer.status_code, answer.json()["error"]["code"]) == (400, "price_above_maximum")
     assert not Generation.objects.exists()
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_stream_says_so_too(alice: Any, queue: Any, monkeypatch: pytest.MonkeyPatch, fakes: Any) -> None:
+    body = {"providerOptions": {"gateway": {"order": ["google"]}}}
+    monkeypatch.setattr("generation.dialects.making.DEADLINE_SECONDS", 0.05)
+    headers = _HEADERS | alice.headers("live") | {"ai-language-model-streaming": "true"}
+    sent = json.dumps(_BODIES[LANGUAGE] | body)
+    answer = Client().post(LANGUAGE, sent, content_type="application/json", headers=headers)
+    first = streamed(answer).split(b"\n\n")[0].removeprefix(b"data: ")
+    assert [each["message"] for each in json.loads(first)["warnings"]] == [
+        "'google' in order is no name that this service knows, and has no effect."
+    ]
+
+
+@pytest.mark.django_db(transaction=True)
+def test_names_of_another_service_leave_what_the_key_says(
+    alice: Any, queue: Any, monkeypatch: pytest.MonkeyPatch, fakes: Any
+) -> None:
+    key = alice.keys["live"].api_key
+    key.routing = {"only": ["second"]}
+    key.save()
+    _make(alice, queue, monkeypatch, CHAT, provider={"only": ["google-vertex"], "order": ["deepinfra"]})
+    assert _taken() == ["second"]
+    key.routing = {"only": ["gone"]}
+    key.save()
+    answer = _make(alice, queue, monkeypatch, CHAT, provider={"order": ["deepinfra"]})
+    assert (answer.status_code, answer.json()["error"]["code"]) == (400, "channel_not_found")
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_dear_model_behind_a_cheap_one_is_quoted_and_paid_for(
+    alice: Any, queue: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with FakeChat(cached=True) as up:
+        road_to(up.base_url, "pro road", only_models=[PRO])
+        _make(alice, queue, monkeypatch, CHAT, models=["imagen-4.0-fast-generate", PRO])
+    charge = Charge.objects.get()
+    assert (charge.quote_micros, charge.price_micros) == (147_400, 147_400)

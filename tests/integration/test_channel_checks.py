@@ -101,6 +101,40 @@ def test_a_wrong_key_switches_the_channel_off_before_a_prompt_meets_it(
     assert "sk-a-made-up-secret" not in row.disabled_reason + row.check_words + caplog.text
 
 
+def test_google_says_of_a_wrong_key_that_the_request_is(play: Any) -> None:
+    fake = play(FakeGemini(cached=True))
+    wrong = {"code": 400, "message": "API key not valid.", "status": "INVALID_ARGUMENT"}
+    details = [{"@type": "type.googleapis.com/google.rpc.ErrorInfo", "reason": "API_KEY_INVALID"}]
+    fake.respond = lambda *_: json_reply(400, {"error": wrong | {"details": details}})
+    assert _check(_channel("gemini", fake)).disabled_reason.startswith("unauthorized: 400")
+
+
+def test_a_key_that_was_entered_meanwhile_is_not_switched_off_for_the_old_one(play: Any) -> None:
+    fake = play(FakeBfl(cached=True))
+    fake.respond = lambda *_: _status(401)
+    channel = _channel("bfl", fake)
+    fresh = Channel.objects.get(pk=channel.pk)
+    fresh.set_secret("another secret")
+    fresh.save()
+    assert _check(channel).disabled_reason == ""
+
+
+def test_one_channel_that_cannot_be_asked_keeps_no_other_from_it(play: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    fakes = [play(FakeBfl(cached=True)) for _ in range(3)]
+    for number, fake in enumerate(fakes):
+        road_to(fake.base_url, f"bfl {number}", kind="bfl", only_models=["flux-2-pro"])
+    ask = checking._ask
+
+    def fails_once(channel: Channel) -> Any:
+        if channel.name == "bfl 0":
+            raise OSError("the disk is full")
+        return ask(channel)
+
+    monkeypatch.setattr(checking, "_ask", fails_once)
+    assert checking.check_due(now=datetime.now(UTC)) == 3
+    assert sorted(Channel.objects.exclude(balance_micros=None).values_list("name", flat=True)) == ["bfl 1", "bfl 2"]
+
+
 @every_kind
 @pytest.mark.parametrize("status", [403, 404, 429, 500, 503])
 def test_what_is_no_word_about_the_key_leaves_it_open(kind: str, status: int, play: Any) -> None:
@@ -132,21 +166,18 @@ def test_a_model_that_is_no_longer_offered_is_said_once(play: Any, caplog: pytes
     assert len([each for each in caplog.records if "does not offer" in each.message]) == 1
 
 
-@pytest.mark.parametrize(
-    ("left", "is_open", "alerts"), [(49.5, True, 0), (9.99, True, 1), (0, False, 1), (-0.2, False, 1)]
-)
+@pytest.mark.parametrize(("left", "alerts"), [(49.5, 0), (9.99, 1), (0, 1), (-0.2, 1)])
 def test_the_money_that_is_left_at_openrouter(
-    left: float, is_open: bool, alerts: int, play: Any, caplog: pytest.LogCaptureFixture
+    left: float, alerts: int, play: Any, caplog: pytest.LogCaptureFixture
 ) -> None:
     fake = _openai(play(FakeChat(cached=True)))
     fake.left = left
     row = _check(road_to(f"{fake.base_url}/api/v1", "openrouter", only_models=[PRO]))
     assert row.balance_micros == int(left * 1_000_000)
-    assert (row.disabled_reason == "") is is_open
+    assert row.disabled_reason == "", "only a call tells whether it still serves"
     assert len([each for each in caplog.records if each.levelno == logging.ERROR]) == alerts
-    if is_open:
-        _check(row)
-        assert len([each for each in caplog.records if each.levelno == logging.ERROR]) == alerts, "said once"
+    _check(row)
+    assert len([each for each in caplog.records if each.levelno == logging.ERROR]) == alerts, "said once"
     figure = f'nbp_channel_balance_micros{{channel="openrouter",mode="live"}} {float(row.balance_micros)}'
     assert figure in "\n".join(_figures())
 

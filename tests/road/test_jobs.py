@@ -395,16 +395,13 @@ def test_a_job_that_was_not_sent_by_its_deadline_ends_for_free(alice: Any, queue
     _settled(0)
 
 
-@pytest.mark.parametrize("stuck", ["its results cannot be had", "it does not end"])
 def test_a_job_of_which_nothing_can_be_had_is_given_up_in_the_end(
-    stuck: str, alice: Any, queue: Any, provider: Provider, monkeypatch: pytest.MonkeyPatch
+    alice: Any, queue: Any, provider: Provider, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     _ask(alice, 2)
     _go_on(queue, 4)
 
     async def out_of_reach(name: str, credentials: Credentials) -> JobStatus:
-        if stuck == "it does not end":
-            return JobStatus(name, "running")
         raise ChannelError("failed", "the results are gone")
 
     monkeypatch.setattr(provider, "look", out_of_reach)
@@ -417,6 +414,26 @@ def test_a_job_of_which_nothing_can_be_had_is_given_up_in_the_end(
     assert (Job.objects.get().state, Job.objects.get().outcome) == ("ended", "lost")
     assert set(Attempt.objects.values_list("status", "cost_micros")) == {("unknown", 67_200)}
     _settled(0)
+
+
+@pytest.mark.parametrize("is_sent", [False, True])
+def test_one_requests_deadline_is_no_others(alice: Any, queue: Any, provider: Provider, is_sent: bool) -> None:
+    hasty, patient = _ask(alice, 2), _ask(alice, 3)
+    if is_sent:
+        _go_on(queue, 4)
+    else:
+        queue.run()
+    past = datetime.now(UTC) - timedelta(seconds=1)
+    Generation.objects.filter(pk=hasty.pk).update(deadline_at=past)
+    Job.objects.update(deadline_at=past)
+    _go_on(queue, 3)
+    assert set(hasty.outputs.values_list("state", "error_code")) == {("failed", "deadline_exceeded")}
+    assert set(Attempt.objects.filter(output__generation=patient).values_list("status", flat=True)) == {"sent"}
+    assert Job.objects.get().deadline_at == patient.deadline_at
+    assert provider.canceled == []
+    provider.end()
+    _go_on(queue, 2)
+    _settled(3)
 
 
 def test_who_asked_so_has_it_made_at_once_after_the_deadline_within_the_hold(

@@ -116,9 +116,9 @@ def events(outcome: Outcome, how: Options, image: Base64) -> Iterator[dict[str, 
     }
 
 
-def start(how: Options) -> dict[str, Any]:
-    """The first part of a stream."""
-    return {"type": "stream-start", "warnings": how.warnings.render()}
+def start(how: Options, outcome: Outcome | None = None) -> dict[str, Any]:
+    """The first part of a stream; `outcome` is that of the request as it was accepted."""
+    return {"type": "stream-start", "warnings": how.warnings.render(outcome)}
 
 
 def failure(message: str, kind: str, status: int, how: Options) -> Iterator[dict[str, Any]]:

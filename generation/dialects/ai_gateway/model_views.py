@@ -10,6 +10,7 @@ from django.http import HttpRequest, HttpResponseBase
 
 from generation.dialects import making, own_images, sse, streams, strict_json
 from generation.dialects.ai_gateway import base, errors, images, language
+from generation.dialects.batched_reads import READINGS
 from generation.dialects.coroutines import view
 
 _LANGUAGE_VERSION, _LANGUAGE_MODEL = "ai-language-model-specification-version", "ai-language-model-id"
@@ -38,7 +39,8 @@ def _take_in_language(request: HttpRequest) -> tuple[making.Accepted, language.O
 
 
 async def _events(client: making.Client, how: language.Options) -> AsyncIterator[bytes]:
-    yield sse.event(language.start(how))
+    accepted = (await READINGS.read(client.generation_id)).outcome
+    yield sse.event(language.start(how, accepted))
     splice = streams.Splice()
     parts: Iterable[dict[str, Any]]
     try:

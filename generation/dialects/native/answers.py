@@ -204,7 +204,9 @@ class UsageRowSchema(serializers.Serializer[Any]):
     price_micros = serializers.IntegerField()
     hit_count = serializers.IntegerField(help_text="Images of requests that the cache answered.")
     miss_count = serializers.IntegerField(help_text="Images of requests that asked for the cache in vain.")
-    saved_micros = serializers.IntegerField(help_text="What the images from the cache had cost when they were made.")
+    saved_micros = serializers.IntegerField(
+        help_text="What the images from the cache had cost when they were made, less what they cost from it."
+    )
 
 
 class UsageListSchema(serializers.Serializer[Any]):
