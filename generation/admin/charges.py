@@ -117,5 +117,5 @@ def _summed(changes: Any) -> dict[str, Any]:
         attempts = attempts.filter(figures.found_by(term, figures.ATTEMPT_SEARCH))
     is_all_time = period.since is None and period.until is None
     add = figures.sums_of_all_time if is_all_time else figures.sums
-    cache = figures.cache_sums(changes.queryset)
-    return {"sums": add(changes.queryset, attempts), "cache": cache, "period": period.words}
+    sums = add(changes.queryset, attempts)
+    return {"sums": sums, "cache": figures.cache_sums(changes.queryset), "period": period.words}

@@ -37,11 +37,13 @@ def _counted() -> dict[str, set[str]]:
 def test_the_table_of_metrics_is_complete() -> None:
     from datetime import UTC, datetime
 
+    from generation.channels.models import Channel
     from nbp_site.models import WorkerProbe
     from nbp_site.operating import request_log
 
     assert request_log.logger
     now = datetime.now(UTC)
+    Channel.objects.update(balance_micros=1)
     WorkerProbe.objects.create(name="w", host="h", pid=1, started_at=now, seen_at=now)
     from_database = {
         family.name: {label for sample in family.samples for label in sample.labels} for family in gauges._ask()
