@@ -6,6 +6,8 @@ import dataclasses
 from dataclasses import dataclass, field
 from typing import Any
 
+# The warning that a name of another service's had no effect.
+NAME_IGNORED = "name_ignored"
 SORTS = ("price", "latency", "success")
 LANES = ("standard", "flex", "batch", "auto")
 # How long a lane may take, by what its providers promise.

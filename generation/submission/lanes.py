@@ -113,10 +113,10 @@ def _of_request(asked: Asked, wanted: Preferences, quote: Callable[[Price], int]
     if lane == "standard":
         # A missing price has a refusal of its own, which says more.
         catalog.required_price(asked.image_model, asked.image_size, at=asked.at)
-    found = asked.price(lane)
-    if found is not None and not asked.is_served(lane) and asked.is_shut(lane):
+    found, is_served = asked.price(lane), asked.is_served(lane)
+    if found is not None and not is_served and asked.is_shut(lane):
         raise out_of_service()
-    if found is None or not asked.is_served(lane):
+    if found is None or not is_served:
         message = f"{asked.image_model.name} is not made in the lane {lane} here."
         raise invalid("lane", message, "lane_not_available")
     if lane == "standard":

@@ -13,11 +13,9 @@ from generation.channels.models import Channel
 from generation.channels.seed import HOUSE
 from generation.contract import GenerationRequest, Refusal, invalid
 from generation.models import ImageModel
-from generation.preferences import LANE_SECONDS, Routing
+from generation.preferences import LANE_SECONDS, NAME_IGNORED, Routing
 
 _PARAMS = {"grounding": "search_grounding", "thinking": "thinking_level"}
-# The warning that a name of another service's had no effect.
-NAME_IGNORED = "name_ignored"
 
 
 @dataclass(frozen=True, slots=True)

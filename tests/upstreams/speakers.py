@@ -71,6 +71,21 @@ _SILENCES: tuple[Word, ...] = (
     ("max-tokens", "MAX_TOKENS", "MAX_TOKENS"),
 )
 
+# Answered: the upstream said so itself, and bills nothing.
+STATUSES = {
+    "400": "rejected",
+    "401": "unauthorized",
+    "402": "unauthorized",
+    "403": "unauthorized",
+    "404": "failed",
+    "429": "busy",
+    "500": "failed",
+    "502": "failed",
+    "503": "busy",
+    "504": "failed",
+    "redirect": "failed",
+}
+
 
 @dataclass(frozen=True, slots=True)
 class Speaker:

@@ -21,22 +21,8 @@ from generation.egress import loop, transport
 from tests.raw_server import RawServer, answer
 from tests.upstreams.calls import PROMPT, closed_port, large, picture_file, png, until
 from tests.upstreams.contract import EVERY_WAY, WITH_KEY, WITH_REFERENCES, Harness, answering, playing, ways
-from tests.upstreams.speakers import Word
+from tests.upstreams.speakers import STATUSES, Word
 
-# Answered: the upstream said so itself, and bills nothing.
-STATUSES = {
-    "400": "rejected",
-    "401": "unauthorized",
-    "402": "unauthorized",
-    "403": "unauthorized",
-    "404": "failed",
-    "429": "busy",
-    "500": "failed",
-    "502": "failed",
-    "503": "busy",
-    "504": "failed",
-    "redirect": "failed",
-}
 # Sent, and no complete answer came: the upstream may have made, and billed, a picture.
 BROKEN = (
     *("html", "truncated", "json-cut", "chunk-cut", "gzip-cut", "reset", "reset-midway", "close", "noise"),

@@ -9,7 +9,7 @@ from typing import Any
 from generation.contract import Outcome, ReferenceInput, invalid
 from generation.dialects import data_urls, steering
 from generation.dialects.fields import Fields
-from generation.preferences import Preferences
+from generation.preferences import NAME_IGNORED, Preferences
 
 # What this service has no notion of, or what is its operator's to choose.
 _NOT_ROUTED = ("byok", "zeroDataRetention")
@@ -26,7 +26,7 @@ class Warnings:
     def render(self, outcome: Outcome | None = None) -> list[dict[str, str]]:
         """As the client reads them, with those of the accepted request where it is there."""
         told = outcome.warnings if outcome else ()
-        others = [*self.others, *(each["message"] for each in told if each["code"] == "name_ignored")]
+        others = [*self.others, *(each["message"] for each in told if each["code"] == NAME_IGNORED)]
         return [*(self._unsupported(each) for each in self.unsupported), *(self._other(each) for each in others)]
 
     def _unsupported(self, feature: str) -> dict[str, str]:
