@@ -12,14 +12,16 @@ import os
 import re
 import socket
 import ssl
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from functools import cache
 from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
 
 import httpcore2
 import httpx2
+
+from generation.egress import pooled
+from generation.egress.sockets import SocketBackend
 
 Resolver = Callable[[str, int], Awaitable[Sequence[str]]]
 Allow = Callable[[str, int], bool]
@@ -188,7 +190,7 @@ class GuardedBackend(httpcore2.AsyncNetworkBackend):
     ) -> None:
         self._allow = allow
         self._resolver = resolver
-        self._backend = backend or httpcore2.AnyIOBackend()
+        self._backend = backend or SocketBackend()
 
     async def connect_tcp(
         self,
@@ -239,49 +241,13 @@ class GuardedTransport(httpx2.AsyncBaseTransport):
 
     async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
         check_url(str(request.url), self._allow)
-        assert isinstance(request.stream, httpx2.AsyncByteStream)
-        url = request.url
-        outgoing = httpcore2.Request(
-            method=request.method,
-            url=httpcore2.URL(scheme=url.raw_scheme, host=url.raw_host, port=url.port, target=url.raw_path),
-            headers=request.headers.raw,
-            content=request.stream,
-            extensions=request.extensions,
-        )
-        with _in_httpx_words():
-            answer = await self._pool.handle_async_request(outgoing)
-        return httpx2.Response(
-            answer.status, headers=answer.headers, stream=_Body(answer), extensions=answer.extensions
-        )
+        return await pooled.send(self._pool, request)
 
     async def aclose(self) -> None:
         await self._pool.aclose()
-
-
-class _Body(httpx2.AsyncByteStream):
-    def __init__(self, answer: httpcore2.Response) -> None:
-        self._answer = answer
-
-    async def __aiter__(self) -> AsyncIterator[bytes]:
-        with _in_httpx_words():
-            async for piece in self._answer.aiter_stream():
-                yield piece
-
-    async def aclose(self) -> None:
-        await self._answer.aclose()
 
 
 @cache
 def _public_trust() -> ssl.SSLContext:
     # Reading the system's certificates takes some 20 ms, too long to do for each fetch on an event loop.
     return httpx2.create_ssl_context(trust_env=False)
-
-
-@contextmanager
-def _in_httpx_words() -> Iterator[None]:
-    """httpcore2's errors under the same names in httpx2, where every client expects them."""
-    try:
-        yield
-    except (httpcore2.TimeoutException, httpcore2.NetworkError, httpcore2.ProtocolError) as error:
-        named: type[httpx2.TransportError] = getattr(httpx2, type(error).__name__, httpx2.TransportError)
-        raise named(str(error)) from error

@@ -94,9 +94,13 @@ def _masked(text: bytes) -> bytes:
 
     Replacing goes from left to right without overlaps, which is how escapes are read.
     """
-    if b"\\" not in text:
+    first = text.find(b"\\")
+    if first < 0:
         return text
-    return text.replace(rb"\\", b"__").replace(rb"\"", b"__")
+    # An image beside a few escapes is not worth the slow look at every byte.
+    end = text.rfind(b"\\") + 2
+    painted = text[first:end].replace(rb"\\", b"__").replace(rb"\"", b"__")
+    return b"".join((text[:first], painted, text[end:]))
 
 
 def _open_escape_length(masked: bytes) -> int:

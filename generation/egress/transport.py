@@ -12,7 +12,7 @@ from typing import Any
 import httpx2
 from django.conf import settings
 
-from generation.egress import loop
+from generation.egress import loop, pooled
 from generation.egress.bodies import BodySink, BodyTooLarge, FileSink, decoder_for, pour
 from generation.egress.exchange import DEFAULT_BYTE_CAP, Exchange, current, exchange
 from generation.egress.lifting import AnswerSink
@@ -49,7 +49,7 @@ class LiftingTransport(httpx2.AsyncBaseTransport):
         self._prepare(request, record)
         record.status, record.is_complete = None, False
         async with self._pools.place() as pool:
-            inner = await pool.handle_async_request(request)
+            inner = await pooled.send(pool, request)
             record.status, record.headers = inner.status_code, inner.headers
             try:
                 stream, byte_count = await _take_body(inner, record)

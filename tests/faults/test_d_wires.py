@@ -12,19 +12,15 @@ import threading
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from datetime import UTC, datetime, timedelta
-from ipaddress import ip_address
 from pathlib import Path
 from typing import Any
 
 import pytest
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
 
 from generation.egress import loop, transport
 from generation.egress.fetch import FetchFailed, fetch_image
 from generation.egress.guard import allow_none
+from tests.certificates import contexts
 from tests.faults.pictures import Picture
 from tests.faults.upstreams import OK, UNKNOWN, Health, Upstream
 
@@ -73,33 +69,6 @@ class Canary:
         self._socket.close()
 
 
-def _self_signed(folder: Path) -> ssl.SSLContext:
-    """A server that vouches for itself as 127.0.0.1."""
-    key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(x509.oid.NameOID.COMMON_NAME, "127.0.0.1")])
-    now = datetime.now(UTC)
-    certificate = (
-        x509.CertificateBuilder()
-        .subject_name(name)
-        .issuer_name(name)
-        .public_key(key.public_key())
-        .serial_number(x509.random_serial_number())
-        .not_valid_before(now - timedelta(days=1))
-        .not_valid_after(now + timedelta(days=1))
-        .add_extension(x509.SubjectAlternativeName([x509.IPAddress(ip_address("127.0.0.1"))]), critical=False)
-        .sign(key, hashes.SHA256())
-    )
-    path = folder / "self-signed.pem"
-    form = serialization.PrivateFormat.TraditionalOpenSSL
-    path.write_bytes(
-        key.private_bytes(serialization.Encoding.PEM, form, serialization.NoEncryption())
-        + certificate.public_bytes(serialization.Encoding.PEM)
-    )
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(path)
-    return context
-
-
 @contextmanager
 def _nobody(_folder: Path, _upstream: Upstream) -> Iterator[str]:
     with socket.create_server(("127.0.0.1", 0)) as taken:
@@ -122,7 +91,7 @@ def _no_tls(_folder: Path, _upstream: Upstream) -> Iterator[str]:
 
 @contextmanager
 def _untrusted(folder: Path, _upstream: Upstream) -> Iterator[str]:
-    with Canary(_self_signed(folder)) as server:
+    with Canary(contexts("127.0.0.1", folder)[0]) as server:
         yield f"https://127.0.0.1:{server.port}"
         assert server.connection_count == 5
         assert server.received == b""

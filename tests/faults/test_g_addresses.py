@@ -14,6 +14,7 @@ import pytest
 
 from accounts.ledger.models import Hold
 from generation.egress import loop
+from generation.egress.sockets import SocketBackend
 from generation.models import Generation
 from tests import images
 from tests.faults.doors import ask, code_of
@@ -38,7 +39,7 @@ def sockets(monkeypatch: pytest.MonkeyPatch) -> list[str]:
         opened.append(host)
         raise httpcore2.ConnectError("nobody is there")
 
-    monkeypatch.setattr(httpcore2.AnyIOBackend, "connect_tcp", note)
+    monkeypatch.setattr(SocketBackend, "connect_tcp", note)
     return opened
 
 

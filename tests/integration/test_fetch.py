@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import datetime
 import gzip
 import ssl
 import time
@@ -15,13 +14,11 @@ from pathlib import Path
 
 import httpx2
 import pytest
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
 
 from generation.egress.fetch import FetchFailed, fetch_image
 from generation.egress.guard import GuardedTransport, allow_hosts
 from tests import images
+from tests.certificates import contexts
 
 Handler = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 SECRET = b"a secret that stands in the answer's body"
@@ -382,25 +379,6 @@ def test_a_name_nobody_knows() -> None:
 
 
 # --- TLS -----------------------------------------------------------------------------------------------------------
-
-
-def contexts(name: str, directory: Path) -> tuple[ssl.SSLContext, ssl.SSLContext]:
-    """A server's context for a certificate of that name, and a client's that trusts it."""
-    key = ec.generate_private_key(ec.SECP256R1())
-    subject = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, name)])
-    day = datetime.timedelta(days=1)
-    now = datetime.datetime.now(datetime.UTC)
-    builder = x509.CertificateBuilder().subject_name(subject).issuer_name(subject).public_key(key.public_key())
-    builder = builder.serial_number(x509.random_serial_number()).not_valid_before(now - day).not_valid_after(now + day)
-    builder = builder.add_extension(x509.SubjectAlternativeName([x509.DNSName(name)]), critical=False)
-    certificate = builder.sign(key, hashes.SHA256()).public_bytes(serialization.Encoding.PEM)
-    private = key.private_bytes(
-        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
-    )
-    (directory / "server.pem").write_bytes(certificate + private)
-    server = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    server.load_cert_chain(directory / "server.pem")
-    return server, ssl.create_default_context(cadata=certificate.decode())
 
 
 def test_tls_and_host_go_by_the_name_while_the_socket_goes_by_the_address(tmp_path: Path) -> None:

@@ -1,0 +1,270 @@
+"""Sockets for the HTTP client that hand over what has come in large pieces: an image is tens of megabytes.
+
+They read only while somebody waits, so that what nobody has asked for yet lies in the kernel's buffers.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import ssl
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from functools import partial
+from select import POLLIN, poll
+from typing import Any, Protocol, TypeVar
+
+import httpcore2
+
+PIECE_BYTES = 1024 * 1024
+# A TLS connection keeps room for the largest piece it ever took.
+TLS_PIECE_BYTES = 64 * 1024
+# RFC 8305, 5: how long an address has before the next one is tried beside it.
+NEXT_ADDRESS_SECONDS = 0.25
+
+T = TypeVar("T")
+_Names = Mapping[type[OSError], type[Exception]]
+_CONNECTING: _Names = {TimeoutError: httpcore2.ConnectTimeout, OSError: httpcore2.ConnectError}
+_READING: _Names = {TimeoutError: httpcore2.ReadTimeout, OSError: httpcore2.ReadError}
+_WRITING: _Names = {TimeoutError: httpcore2.WriteTimeout, OSError: httpcore2.WriteError}
+
+
+class SocketBackend(httpcore2.AsyncNetworkBackend):
+    """Opens connections for a pool of httpcore2."""
+
+    async def connect_tcp(
+        self,
+        host: str,
+        port: int,
+        timeout: float | None = None,
+        local_address: str | None = None,
+        socket_options: Iterable[httpcore2.SOCKET_OPTION] | None = None,
+    ) -> httpcore2.AsyncNetworkStream:
+        with _named(_CONNECTING):
+            async with asyncio.timeout(timeout):
+                _, connection = await asyncio.get_running_loop().create_connection(
+                    _Connection,
+                    host,
+                    port,
+                    local_addr=(local_address, 0) if local_address else None,
+                    happy_eyeballs_delay=NEXT_ADDRESS_SECONDS,
+                )
+        connection.transport.pause_reading()
+        for option in socket_options or ():
+            connection.socket().setsockopt(*option)
+        return SocketStream(connection, connection)
+
+    async def sleep(self, seconds: float) -> None:
+        await asyncio.sleep(seconds)
+
+
+class _Source(Protocol):
+    async def receive(self) -> bytes:
+        """What has come, when something has; empty at the end. Raises OSError."""
+
+    async def send(self, data: bytes) -> None:
+        """Return when the kernel has it all. Raises OSError."""
+
+
+class SocketStream(httpcore2.AsyncNetworkStream):
+    """A TCP connection, with or without TLS on it. Read and written by one task at a time."""
+
+    def __init__(self, connection: _Connection, source: _Source) -> None:
+        self._connection = connection
+        self._source = source
+
+    async def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
+        """The next piece; empty at the end. `max_bytes` must be PIECE_BYTES or more."""
+        with _named(_READING):
+            async with asyncio.timeout(timeout):
+                return await self._source.receive()
+
+    async def write(self, buffer: bytes, timeout: float | None = None) -> None:
+        with _named(_WRITING):
+            async with asyncio.timeout(timeout):
+                await self._source.send(buffer)
+
+    async def start_tls(
+        self, ssl_context: ssl.SSLContext, server_hostname: str | None = None, timeout: float | None = None
+    ) -> httpcore2.AsyncNetworkStream:
+        tls = _Tls(self._connection, ssl_context, server_hostname)
+        try:
+            with _named(_CONNECTING):
+                async with asyncio.timeout(timeout):
+                    await tls.shake_hands()
+        except BaseException:
+            await self.aclose()
+            raise
+        return SocketStream(self._connection, tls)
+
+    async def aclose(self) -> None:
+        self._connection.transport.abort()
+
+    def get_extra_info(self, info: str) -> Any:
+        if info == "is_readable":
+            return self._connection.is_readable()
+        if info == "ssl_object":
+            return self._source.object if isinstance(self._source, _Tls) else None
+        names = {"client_addr": "sockname", "server_addr": "peername", "socket": "socket"}
+        return self._connection.transport.get_extra_info(names[info]) if info in names else None
+
+
+class _Connection(asyncio.Protocol):
+    """One connection's side of the event loop."""
+
+    transport: asyncio.Transport
+
+    def __init__(self) -> None:
+        self._arrived = b""
+        self._is_full = False
+        self._is_ended = False
+        self._error: Exception | None = None
+        self._reader: asyncio.Future[None] | None = None
+        self._writer: asyncio.Future[None] | None = None
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        assert isinstance(transport, asyncio.Transport)
+        self.transport = transport
+        transport.set_write_buffer_limits(0)
+
+    def data_received(self, data: bytes) -> None:
+        self._arrived = self._arrived + data if self._arrived else data
+        self.transport.pause_reading()
+        _wake(self._reader)
+
+    def eof_received(self) -> bool:
+        self._is_ended = True
+        _wake(self._reader)
+        # What we have to say can still be said.
+        return True
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._is_ended, self._error = True, exc
+        _wake(self._reader)
+        _wake(self._writer)
+
+    def pause_writing(self) -> None:
+        self._is_full = True
+
+    def resume_writing(self) -> None:
+        self._is_full = False
+        _wake(self._writer)
+
+    async def receive(self) -> bytes:
+        if not self._arrived and not self._is_ended:
+            self._reader = asyncio.get_running_loop().create_future()
+            self.transport.resume_reading()
+            try:
+                await self._reader
+            finally:
+                self._reader = None
+                self.transport.pause_reading()
+        arrived, self._arrived = self._arrived, b""
+        if not arrived and self._error is not None:
+            raise _lost(self._error)
+        return arrived
+
+    async def send(self, data: bytes) -> None:
+        self.transport.write(data)
+        if self._is_full and not self.transport.is_closing():
+            self._writer = asyncio.get_running_loop().create_future()
+            try:
+                await self._writer
+            finally:
+                self._writer = None
+        if self.transport.is_closing():
+            raise _lost(self._error)
+
+    def socket(self) -> socket.socket:
+        near: socket.socket = self.transport.get_extra_info("socket")
+        return near
+
+    def is_readable(self) -> bool:
+        """Whether reading would return at once, as it does on an idle connection that the other side has closed."""
+        if self._arrived or self._is_ended or self.transport.is_closing():
+            return True
+        question = poll()
+        question.register(self.socket(), POLLIN)
+        return bool(question.poll(0))
+
+
+class _Tls:
+    """TLS on a connection. Raises ssl.SSLError, which is an OSError."""
+
+    def __init__(self, connection: _Connection, context: ssl.SSLContext, server_hostname: str | None) -> None:
+        self._connection = connection
+        self._arrived = memoryview(b"")
+        self._incoming, self._outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
+        self.object = context.wrap_bio(self._incoming, self._outgoing, server_hostname=server_hostname)
+
+    async def shake_hands(self) -> None:
+        await self._done(self.object.do_handshake)
+
+    async def receive(self) -> bytes:
+        try:
+            return await self._done(self._decrypted)
+        except (ssl.SSLZeroReturnError, ssl.SSLEOFError):
+            # Whether the answer was whole by then is for HTTP to say: its length or its last chunk tells.
+            return b""
+
+    def _decrypted(self) -> bytes:
+        """All that can be decrypted by now. Raises ssl.SSLWantReadError for nothing."""
+        pieces = [self.object.read(TLS_PIECE_BYTES)]
+        try:
+            while piece := self.object.read(TLS_PIECE_BYTES):
+                pieces.append(piece)
+        except ssl.SSLError:
+            # It comes again with the next read, which has nothing to lose.
+            pass
+        return b"".join(pieces)
+
+    async def send(self, data: bytes) -> None:
+        left = memoryview(data)
+        while left:
+            left = left[await self._done(partial(self.object.write, left[:TLS_PIECE_BYTES])) :]
+
+    async def _done(self, step: Callable[[], T]) -> T:
+        """The outcome of a step, once there is enough from the other side for it, and after what it had to send."""
+        while True:
+            try:
+                result = step()
+            except ssl.SSLWantReadError:
+                await self._flush()
+                await self._fetch()
+            else:
+                await self._flush()
+                return result
+
+    async def _flush(self) -> None:
+        if self._outgoing.pending:
+            await self._connection.send(self._outgoing.read())
+
+    async def _fetch(self) -> None:
+        if not self._arrived:
+            self._arrived = memoryview(await self._connection.receive())
+        if self._arrived:
+            self._incoming.write(self._arrived[:TLS_PIECE_BYTES])
+            self._arrived = self._arrived[TLS_PIECE_BYTES:]
+        else:
+            self._incoming.write_eof()
+
+
+@contextmanager
+def _named(names: _Names) -> Iterator[None]:
+    """The system's errors under the HTTP client's names."""
+    try:
+        yield
+    except OSError as error:
+        raise next(name for kind, name in names.items() if isinstance(error, kind))(str(error)) from error
+    except UnicodeError as error:
+        # A name that cannot be one in the DNS.
+        raise names[OSError](str(error)) from error
+
+
+def _wake(waiter: asyncio.Future[None] | None) -> None:
+    if waiter is not None and not waiter.done():
+        waiter.set_result(None)
+
+
+def _lost(error: Exception | None) -> OSError:
+    return error if isinstance(error, OSError) else ConnectionResetError(str(error or "the connection is closed"))
