@@ -7,6 +7,7 @@ from typing import Any
 
 from benchmarks.bare_work import bare_ms
 from benchmarks.installation import Installation, all_good
+from benchmarks.machine import touch_memory
 from benchmarks.processes import CpuWatch
 from benchmarks.upstream import Upstream
 
@@ -43,6 +44,7 @@ def _round(service: Installation, size_bytes: int, count: int, *, is_base64: boo
     plan = service.plan(count, _CONCURRENCY, **({"response_format": "b64_json"} if is_base64 else {}))
     plan.is_downloading = not is_base64
     plan.image_bytes = size_bytes
+    touch_memory()
     with CpuWatch(service.children) as cpu:
         seen = all_good(service.ask(plan), count)
     return cpu.per(count) | {"rate": count / seen.wall_seconds}

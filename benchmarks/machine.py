@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import mmap
 import os
 import platform
 from datetime import UTC, datetime
@@ -9,7 +10,10 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+import psutil
+
 _PACKAGES = ("Django", "celery", "psycopg", "redis", "uvicorn", "httpx2", "google-genai", "pillow", "pybase64")
+_TOUCHED_BYTES = 4 * 1024**3
 
 
 def facts() -> dict[str, Any]:
@@ -23,6 +27,17 @@ def facts() -> dict[str, Any]:
         "packages": {name: metadata.version(name) for name in _PACKAGES},
         "load_average_at_start": round(os.getloadavg()[0], 2),
     }
+
+
+def touch_memory() -> None:
+    """Write to a good part of the free memory and give it back, so that what is measured next finds it backed.
+
+    The host of a virtual machine takes free memory away and gives a page back at its first touch, at the cost of
+    whoever touched it: up to 10 microseconds, which is 20 ms for an image of 8 MB in the page cache.
+    """
+    with mmap.mmap(-1, min(_TOUCHED_BYTES, psutil.virtual_memory().available // 2)) as memory:
+        for start in range(0, len(memory), mmap.PAGESIZE):
+            memory[start] = 1
 
 
 def _processor() -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import string
+from typing import NamedTuple
 
 try:
     from pybase64 import b64decode, b64encode
@@ -33,13 +34,24 @@ class Base64Text:
         # One to four characters, as soon as there are any: the last four of the text may be padding.
         self._undecoded = b""
 
-    def feed(self, piece: bytes) -> bytes:
-        """The bytes that are certain by now. The piece must not end inside a JSON escape. Raises NotBase64."""
-        characters = self._undecoded + _unescaped(piece)
-        border = max(len(characters) - 1, 0) // 4 * 4
-        if characters.find(b"=", 0, border) >= 0 or characters[border:].translate(None, _CHARACTERS):
-            raise NotBase64("the text has padding in its middle, or other characters than those of base64")
-        decoded = self._decoded(characters, border)
+    def feed(self, piece: bytes) -> list[bytes]:
+        """The bytes that are certain by now, in parts: those of a large piece are not copied to join a few others.
+
+        The piece must not end inside a JSON escape. Raises NotBase64.
+        """
+        characters = _unescaped(piece)
+        missing = -len(self._undecoded) % 4
+        if len(characters) <= missing:
+            _require_base64(characters)
+            self._undecoded += characters
+            return []
+        begun = self._undecoded + characters[:missing]
+        border = missing + (len(characters) - missing - 1) // 4 * 4
+        _require_base64(characters[border:])
+        runs = _Run(begun, 0, len(begun)), _Run(characters, missing, border)
+        if any(run.has(b"=") for run in runs):
+            raise NotBase64("the text has padding in its middle")
+        decoded = self._decoded(*runs)
         self._undecoded = characters[border:]
         return decoded
 
@@ -47,7 +59,7 @@ class Base64Text:
         """The last one to three bytes. Raises NotBase64."""
         characters = self._undecoded.rstrip(b"=")
         quads = characters + b"=" * (-len(characters) % 4)
-        decoded = self._decoded(quads, len(quads))
+        decoded = b"".join(self._decoded(_Run(quads, 0, len(quads))))
         # Only encoding anew shows characters in excess and bits that decoding does not look at.
         if not decoded or self._encoded(decoded) != characters:
             raise NotBase64("the text does not end as base64 does")
@@ -58,16 +70,15 @@ class Base64Text:
         """What was fed, without JSON escapes, made anew from all the bytes that came out so far."""
         return self._encoded(decoded) + self._padding + self._undecoded
 
-    def _decoded(self, characters: bytes, border: int) -> bytes:
-        """The bytes of the characters up to a border, which are not copied for it: they are most of an image."""
-        is_standard = self._is_standard or _has(characters, border, b"+", b"/")
+    def _decoded(self, *runs: _Run) -> list[bytes]:
+        """The bytes of the runs, each of whole quads. Raises NotBase64."""
+        is_standard = self._is_standard or any(run.has(b"+", b"/") for run in runs)
         # Once the alphabet is known, decoding refuses the other one's characters.
-        is_url_safe = self._is_url_safe or (not self._is_standard and _has(characters, border, b"-", b"_"))
+        is_url_safe = self._is_url_safe or (not self._is_standard and any(run.has(b"-", b"_") for run in runs))
         if is_standard and is_url_safe:
             raise NotBase64("the text mixes both alphabets")
         try:
-            standard = characters.translate(_TO_STANDARD) if is_url_safe else characters
-            decoded = b64decode(memoryview(standard)[:border], validate=True)
+            decoded = [run.decoded(is_url_safe=is_url_safe) for run in runs if run.end > run.start]
         except ValueError as error:
             raise NotBase64(str(error)) from error
         self._is_standard, self._is_url_safe = is_standard, is_url_safe
@@ -78,8 +89,30 @@ class Base64Text:
         return encoded.translate(_TO_URL_SAFE) if self._is_url_safe else encoded
 
 
-def _has(characters: bytes, border: int, *those: bytes) -> bool:
-    return any(characters.find(each, 0, border) >= 0 for each in those)
+def decoded(text: bytes) -> bytes:
+    """All the bytes of a whole text. Raises NotBase64."""
+    whole = Base64Text()
+    return b"".join([*whole.feed(text), whole.finish()])
+
+
+class _Run(NamedTuple):
+    """Some characters of a text, which are not copied for it: they are most of an image."""
+
+    text: bytes
+    start: int
+    end: int
+
+    def has(self, *characters: bytes) -> bool:
+        return any(self.text.find(each, self.start, self.end) >= 0 for each in characters)
+
+    def decoded(self, *, is_url_safe: bool) -> bytes:
+        standard = self.text.translate(_TO_STANDARD) if is_url_safe else self.text
+        return b64decode(memoryview(standard)[self.start : self.end], validate=True)
+
+
+def _require_base64(characters: bytes) -> None:
+    if characters.translate(None, _CHARACTERS):
+        raise NotBase64("the text has other characters than those of base64")
 
 
 def _unescaped(piece: bytes) -> bytes:

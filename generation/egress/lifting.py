@@ -73,7 +73,8 @@ class _Draft:
 
     def take(self, text: bytes) -> None:
         """The next piece of the string. Raises NotBase64, with nothing of the piece taken."""
-        self.write(self._base64.feed(text))
+        for decoded in self._base64.feed(text):
+            self.write(decoded)
 
     def finish(self) -> Lifted:
         """The string has ended. Raises NotBase64."""
@@ -173,7 +174,8 @@ class LiftingSink:
         # Before there is a file, since most long strings that are no base64 show it at once.
         decoded = base64.feed(text)
         self._draft = _Draft(base64, self._directory)
-        self._draft.write(decoded)
+        for part in decoded:
+            self._draft.write(part)
 
     def _put_back(self, text: bytes) -> None:
         """The string stays in its place after all: what was lifted of it, and then `text`."""

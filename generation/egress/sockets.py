@@ -16,7 +16,7 @@ from typing import Any, Protocol, TypeVar
 
 import httpcore2
 
-PIECE_BYTES = 1024 * 1024
+PIECE_BYTES = 512 * 1024
 # A TLS connection keeps room for the largest piece it ever took.
 TLS_PIECE_BYTES = 64 * 1024
 # RFC 8305, 5: how long an address has before the next one is tried beside it.
@@ -74,7 +74,7 @@ class SocketStream(httpcore2.AsyncNetworkStream):
         self._source = source
 
     async def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
-        """The next piece; empty at the end. `max_bytes` must be PIECE_BYTES or more."""
+        """The next piece, empty at the end. `max_bytes` must be PIECE_BYTES or more."""
         with _named(_READING):
             async with asyncio.timeout(timeout):
                 return await self._source.receive()
@@ -126,6 +126,8 @@ class _Connection(asyncio.Protocol):
         assert isinstance(transport, asyncio.Transport)
         self.transport = transport
         transport.set_write_buffer_limits(0)
+        # What asyncio's own transports read at once: 256 KiB, where nothing else is said.
+        transport.max_size = PIECE_BYTES  # type: ignore[attr-defined]
 
     def data_received(self, data: bytes) -> None:
         self._arrived = self._arrived + data if self._arrived else data

@@ -193,7 +193,7 @@ def test_the_standard_library_decodes_as_strictly(module: str, text: str, cuttin
         for piece in cut(text.encode(), cutting):
             if b"\\" in piece:
                 return
-            data += decoder.feed(piece)
+            data += b"".join(decoder.feed(piece))
         data += decoder.finish()
     except ValueError:
         assert not plainly_decoded(text)

@@ -10,8 +10,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from generation.contract import Call, ChannelError, SpooledImage
-from generation.egress import loop
-from generation.egress.base64_text import Base64Text
+from generation.egress import base64_text, loop
 from generation.egress.fetch import FetchFailed, fetch_image
 from generation.egress.guard import allow_hosts
 from generation.egress.transport import Exchange
@@ -23,8 +22,7 @@ _FETCH_SECONDS = 60.0
 
 async def from_base64(text: str, mime_type: str, call: Call, record: Exchange) -> SpooledImage:
     """The picture in a string of the answer, which may have been lifted. Raises ValueError for what is no base64."""
-    decoder = Base64Text()
-    return await from_bytes(decoder.feed(text.encode()) + decoder.finish(), mime_type, call.spool, record)
+    return await from_bytes(base64_text.decoded(text.encode()), mime_type, call.spool, record)
 
 
 async def from_bytes(data: bytes, mime_type: str, spool: Path, record: Exchange) -> SpooledImage:

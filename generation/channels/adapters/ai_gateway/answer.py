@@ -9,7 +9,7 @@ from typing import Any, Literal
 from generation.channels.adapters import costs
 from generation.channels.adapters.http_json import items, mapping, number, text
 from generation.contract import Answer, Part, Usage
-from generation.egress.base64_text import Base64Text
+from generation.egress import base64_text
 from generation.egress.transport import Exchange
 
 _REFUSED = "content-filter"
@@ -104,9 +104,8 @@ def _signature(part: Mapping[str, Any], exchange: Exchange) -> bytes:
     metadata = mapping(part.get("providerMetadata"))
     found = (text(mapping(metadata.get(name)).get("thoughtSignature")) for name in _SIGNERS)
     encoded = next(filter(None, found), "")
-    decoder = Base64Text()
     try:
-        return exchange.bytes_of(decoder.feed(encoded.encode()) + decoder.finish()) if encoded else b""
+        return exchange.bytes_of(base64_text.decoded(encoded.encode())) if encoded else b""
     except ValueError:
         return b""
 
