@@ -21,7 +21,7 @@ except ImportError:
 _ERRORS: Any = (zlib.error, inflating.error)
 SIGNATURE = b"\x89PNG\r\n\x1a\n"
 STEP = 256 * 1024
-PIECE = 64 * 1024
+PIECE = 256 * 1024
 MAX_CHUNK_BYTES = 2**31 - 1
 HIGHEST_FILTER = 4
 CHANNELS = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}

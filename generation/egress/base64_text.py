@@ -49,7 +49,8 @@ class Base64Text:
         border = missing + (len(characters) - missing - 1) // 4 * 4
         _require_base64(characters[border:])
         runs = _Run(begun, 0, len(begun)), _Run(characters, missing, border)
-        if any(run.has(b"=") for run in runs):
+        # Strict decoding refuses padding anywhere but at the end of what it is given.
+        if any(run.text[run.end - 1 : run.end] == b"=" for run in runs):
             raise NotBase64("the text has padding in its middle")
         decoded = self._decoded(*runs)
         self._undecoded = characters[border:]

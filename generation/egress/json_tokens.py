@@ -46,6 +46,11 @@ class LongStrings:
     def feed(self, piece: bytes) -> Iterator[Token]:
         """The tokens that are certain by now. Must be read to its end."""
         text = self._held + piece if self._held else piece
+        if self._is_inside and b'"' not in text and b"\\" not in text[-_LONGEST_OPEN_ESCAPE:]:
+            # Most of an image. No need to look for escapes in it.
+            self._held = b""
+            yield Kind.STRING, text
+            return
         masked = _masked(text)
         end = len(text) - _open_escape_length(masked)
         position, self._held = 0, b""
