@@ -46,11 +46,14 @@ class LongStrings:
     def feed(self, piece: bytes) -> Iterator[Token]:
         """The tokens that are certain by now. Must be read to its end."""
         text = self._held + piece if self._held else piece
-        if self._is_inside and b'"' not in text and b"\\" not in text[-_LONGEST_OPEN_ESCAPE:]:
-            # Most of an image. No need to look for escapes in it.
+        if self._is_inside and _is_plain(text):
+            # Most of an image. There is no need to look for escapes in it.
             self._held = b""
             yield Kind.STRING, text
-            return
+        else:
+            yield from self._cut(text)
+
+    def _cut(self, text: bytes) -> Iterator[Token]:
         masked = _masked(text)
         end = len(text) - _open_escape_length(masked)
         position, self._held = 0, b""
@@ -86,6 +89,11 @@ class LongStrings:
                 return run.start()
             position = run.end()
         return -1
+
+
+def _is_plain(text: bytes) -> bool:
+    """Whether what begins inside a string neither ends it nor breaks off inside an escape."""
+    return b'"' not in text and b"\\" not in text[-_LONGEST_OPEN_ESCAPE:]
 
 
 def _start_of_open_string(masked: bytes, start: int, end: int) -> int:

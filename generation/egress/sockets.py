@@ -17,6 +17,9 @@ from typing import Any, Protocol, TypeVar
 import httpcore2
 
 PIECE_BYTES = 512 * 1024
+# When hundreds of answers come at once, each piece is an equal share of this.
+ROOM_BYTES = 8 * 1024 * 1024
+LEAST_PIECE_BYTES = 64 * 1024
 # A TLS connection keeps room for the largest piece it ever took.
 TLS_PIECE_BYTES = 64 * 1024
 # RFC 8305, 5: how long an address has before the next one is tried beside it.
@@ -30,7 +33,10 @@ _WRITING: _Names = {TimeoutError: httpcore2.WriteTimeout, OSError: httpcore2.Wri
 
 
 class SocketBackend(httpcore2.AsyncNetworkBackend):
-    """Opens connections for a pool of httpcore2."""
+    """Opens connections for a pool of httpcore2. Those of one backend share the room for what they read."""
+
+    def __init__(self) -> None:
+        self._room = _Room()
 
     async def connect_tcp(
         self,
@@ -43,7 +49,7 @@ class SocketBackend(httpcore2.AsyncNetworkBackend):
         with _named(_CONNECTING):
             async with asyncio.timeout(timeout):
                 _, connection = await asyncio.get_running_loop().create_connection(
-                    _Connection,
+                    lambda: _Connection(self._room),
                     host,
                     port,
                     local_addr=(local_address, 0) if local_address else None,
@@ -109,12 +115,23 @@ class SocketStream(httpcore2.AsyncNetworkStream):
         return self._connection.transport.get_extra_info(names[info]) if info in names else None
 
 
+class _Room:
+    """For the pieces that are waited for: each may come before the first of them is taken."""
+
+    def __init__(self) -> None:
+        self.reader_count = 0
+
+    def piece_bytes(self) -> int:
+        return max(LEAST_PIECE_BYTES, min(PIECE_BYTES, ROOM_BYTES // max(self.reader_count, 1)))
+
+
 class _Connection(asyncio.Protocol):
     """One connection's side of the event loop."""
 
     transport: asyncio.Transport
 
-    def __init__(self) -> None:
+    def __init__(self, room: _Room) -> None:
+        self._room = room
         self._arrived = b""
         self._is_full = False
         self._is_ended = False
@@ -126,8 +143,6 @@ class _Connection(asyncio.Protocol):
         assert isinstance(transport, asyncio.Transport)
         self.transport = transport
         transport.set_write_buffer_limits(0)
-        # What asyncio's own transports read at once: 256 KiB, where nothing else is said.
-        transport.max_size = PIECE_BYTES  # type: ignore[attr-defined]
 
     def data_received(self, data: bytes) -> None:
         self._arrived = self._arrived + data if self._arrived else data
@@ -154,17 +169,24 @@ class _Connection(asyncio.Protocol):
 
     async def receive(self) -> bytes:
         if not self._arrived and not self._is_ended:
-            self._reader = asyncio.get_running_loop().create_future()
-            self.transport.resume_reading()
-            try:
-                await self._reader
-            finally:
-                self._reader = None
-                self.transport.pause_reading()
+            await self._until_readable()
         arrived, self._arrived = self._arrived, b""
         if not arrived and self._error is not None:
             raise _lost(self._error)
         return arrived
+
+    async def _until_readable(self) -> None:
+        self._reader = asyncio.get_running_loop().create_future()
+        self._room.reader_count += 1
+        # What asyncio's own transports read at once; 256 KiB where nothing else is said.
+        self.transport.max_size = self._room.piece_bytes()  # type: ignore[attr-defined]
+        self.transport.resume_reading()
+        try:
+            await self._reader
+        finally:
+            self._room.reader_count -= 1
+            self._reader = None
+            self.transport.pause_reading()
 
     async def send(self, data: bytes) -> None:
         self.transport.write(data)

@@ -15,6 +15,7 @@ from typing import Any
 import httpcore2
 import pytest
 
+from generation.egress import sockets
 from generation.egress.sockets import PIECE_BYTES, SocketBackend, SocketStream
 from tests.certificates import contexts
 
@@ -123,6 +124,46 @@ def test_nothing_is_taken_from_the_kernel_before_somebody_reads(tls: Any) -> Non
         assert not sent.is_set()
 
     run(play, talk, tls)
+
+
+def test_the_more_are_read_at_once_the_smaller_their_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each may come before the first is taken, and the first did not know yet how many there would be."""
+    monkeypatch.setattr(sockets, "PIECE_BYTES", 64_000)
+    monkeypatch.setattr(sockets, "LEAST_PIECE_BYTES", 1_000)
+    monkeypatch.setattr(sockets, "ROOM_BYTES", 80_000)
+    count = 20
+
+    def serve(listener: socket.socket) -> None:
+        guests = [listener.accept()[0] for _ in range(count)]
+        serving = [threading.Thread(target=hand_out, args=(near,), daemon=True) for near in guests]
+        for thread in serving:
+            thread.start()
+        for thread in serving:
+            thread.join(10)
+
+    def hand_out(near: socket.socket) -> None:
+        with near, suppress(OSError):
+            near.sendall(BODY[:300_000])
+
+    async def largest(stream: httpcore2.AsyncNetworkStream) -> int:
+        return max([len(await stream.read(PIECE_BYTES, timeout=10)) for _ in range(5)])
+
+    async def talk(port: int) -> tuple[int, int]:
+        backend = SocketBackend()
+        streams = [await backend.connect_tcp(HOST, port, timeout=5) for _ in range(count)]
+        of_many = [asyncio.create_task(stream.read(PIECE_BYTES, timeout=10)) for stream in streams]
+        await asyncio.wait(of_many)
+        of_one = await largest(streams[0])
+        for stream in streams:
+            await stream.aclose()
+        return len(of_many[-1].result()), of_one
+
+    with socket.create_server((HOST, 0), backlog=count) as listener:
+        server = threading.Thread(target=serve, args=(listener,), daemon=True)
+        server.start()
+        of_the_last, of_one = asyncio.run(talk(listener.getsockname()[1]))
+        server.join(20)
+    assert of_the_last <= 4_000 < of_one <= 64_000
 
 
 def test_a_silent_side_is_a_read_timeout_and_the_connection_can_still_be_read(tls: Any) -> None:
