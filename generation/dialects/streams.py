@@ -150,6 +150,9 @@ async def _pieces(file: StoredFile, step: int, encode: Encode) -> AsyncIterator[
             wanted = min(step, left)
             yield source.read_at_once(wanted, encode) or await door.in_file_thread(source.read, wanted, encode)
             left -= wanted
+            if left:
+                # The server waits here for the client to take what went before, and no next piece waits with it.
+                yield b""
     finally:
         door.behind_files(source.close)
 

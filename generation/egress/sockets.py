@@ -9,7 +9,7 @@ import asyncio
 import socket
 import ssl
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import partial
 from select import POLLIN, poll
 from typing import Any, Protocol, TypeVar
@@ -17,9 +17,9 @@ from typing import Any, Protocol, TypeVar
 import httpcore2
 
 PIECE_BYTES = 512 * 1024
-# When hundreds of answers come at once, each piece is an equal share of this.
+# When many answers come at once, each piece is an equal share of this, but never so small that light ones are cut.
 ROOM_BYTES = 8 * 1024 * 1024
-LEAST_PIECE_BYTES = 64 * 1024
+LEAST_PIECE_BYTES = 128 * 1024
 # A TLS connection keeps room for the largest piece it ever took.
 TLS_PIECE_BYTES = 64 * 1024
 # RFC 8305, 5: how long an address has before the next one is tried beside it.
@@ -178,8 +178,9 @@ class _Connection(asyncio.Protocol):
     async def _until_readable(self) -> None:
         self._reader = asyncio.get_running_loop().create_future()
         self._room.reader_count += 1
-        # What asyncio's own transports read at once; 256 KiB where nothing else is said.
-        self.transport.max_size = self._room.piece_bytes()  # type: ignore[attr-defined]
+        # What asyncio's own transports read at once; those of other loops have their own mind.
+        with suppress(AttributeError):
+            self.transport.max_size = self._room.piece_bytes()  # type: ignore[attr-defined]
         self.transport.resume_reading()
         try:
             await self._reader
