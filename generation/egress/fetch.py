@@ -45,7 +45,7 @@ async def fetch_image(
     """The body of a 200 answer, at most `byte_cap` decoded bytes, within a wall-clock deadline; or `FetchFailed`.
 
     Whether it is an image is not looked at. `allow` names hosts exempt from the guard (default: those of the setting
-    NBP_FETCH_ALLOW_HOSTS). Runs on any event loop.
+    NBP_FETCH_ALLOW_HOSTS). Runs on any of asyncio's own event loops.
     """
     exempt = allow_hosts(settings.NBP_FETCH_ALLOW_HOSTS) if allow is None else allow
     try:

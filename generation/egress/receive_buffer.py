@@ -22,12 +22,9 @@ def _with(buffer: Any, data: bytes) -> Any:
     return buffer
 
 
-def _extracted(buffer: Any, count: int) -> bytes | bytearray:
+def _extracted(buffer: Any, count: int) -> bytearray:
     buffer._next_line_search = buffer._multiple_lines_search = 0
-    whole: bytes | bytearray = buffer._data
-    if count >= len(whole):
-        buffer._data = bytearray()
-        return whole
+    # Lines are cut and changed where they lie.
     if not isinstance(buffer._data, bytearray):
         buffer._data = bytearray(buffer._data)
     first: bytearray = buffer._data[:count]
@@ -36,7 +33,14 @@ def _extracted(buffer: Any, count: int) -> bytes | bytearray:
 
 
 def _extracted_at_most(buffer: Any, count: int) -> bytes | bytearray | None:
-    return _extracted(buffer, count) if buffer._data and count else None
+    if not buffer._data or not count:
+        return None
+    if count < len(buffer._data):
+        return _extracted(buffer, count)
+    buffer._next_line_search = buffer._multiple_lines_search = 0
+    whole: bytes | bytearray = buffer._data
+    buffer._data = bytearray()
+    return whole
 
 
 def spare_copies() -> None:

@@ -9,7 +9,7 @@ import asyncio
 import socket
 import ssl
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from functools import partial
 from select import POLLIN, poll
 from typing import Any, Protocol, TypeVar
@@ -33,7 +33,7 @@ _WRITING: _Names = {TimeoutError: httpcore2.WriteTimeout, OSError: httpcore2.Wri
 
 
 class SocketBackend(httpcore2.AsyncNetworkBackend):
-    """Opens connections for a pool of httpcore2. Those of one backend share the room for what they read."""
+    """Opens connections for a pool of httpcore2, on asyncio's own event loop. They share room for what they read."""
 
     def __init__(self) -> None:
         self._room = _Room()
@@ -47,6 +47,8 @@ class SocketBackend(httpcore2.AsyncNetworkBackend):
         socket_options: Iterable[httpcore2.SOCKET_OPTION] | None = None,
     ) -> httpcore2.AsyncNetworkStream:
         with _named(_CONNECTING):
+            if not 0 < port < 65536:
+                raise ValueError(f"there is no port {port}")
             async with asyncio.timeout(timeout):
                 _, connection = await asyncio.get_running_loop().create_connection(
                     lambda: _Connection(self._room),
@@ -55,9 +57,13 @@ class SocketBackend(httpcore2.AsyncNetworkBackend):
                     local_addr=(local_address, 0) if local_address else None,
                     happy_eyeballs_delay=NEXT_ADDRESS_SECONDS,
                 )
-        connection.transport.pause_reading()
-        for option in socket_options or ():
-            connection.socket().setsockopt(*option)
+            connection.transport.pause_reading()
+            try:
+                for option in socket_options or ():
+                    connection.socket().setsockopt(*option)
+            except OSError:
+                connection.abort()
+                raise
         return SocketStream(connection, connection)
 
     async def sleep(self, seconds: float) -> None:
@@ -70,6 +76,9 @@ class _Source(Protocol):
 
     async def send(self, data: bytes) -> None:
         """Return when the kernel has it all. Raises OSError."""
+
+    def is_readable(self) -> bool:
+        """Whether reading would return at once, as it does on an idle connection that the other side has closed."""
 
 
 class SocketStream(httpcore2.AsyncNetworkStream):
@@ -93,9 +102,9 @@ class SocketStream(httpcore2.AsyncNetworkStream):
     async def start_tls(
         self, ssl_context: ssl.SSLContext, server_hostname: str | None = None, timeout: float | None = None
     ) -> httpcore2.AsyncNetworkStream:
-        tls = _Tls(self._connection, ssl_context, server_hostname)
         try:
             with _named(_CONNECTING):
+                tls = _Tls(self._connection, ssl_context, server_hostname)
                 async with asyncio.timeout(timeout):
                     await tls.shake_hands()
         except BaseException:
@@ -104,11 +113,11 @@ class SocketStream(httpcore2.AsyncNetworkStream):
         return SocketStream(self._connection, tls)
 
     async def aclose(self) -> None:
-        self._connection.transport.abort()
+        self._connection.abort()
 
     def get_extra_info(self, info: str) -> Any:
         if info == "is_readable":
-            return self._connection.is_readable()
+            return self._source.is_readable()
         if info == "ssl_object":
             return self._source.object if isinstance(self._source, _Tls) else None
         names = {"client_addr": "sockname", "server_addr": "peername", "socket": "socket"}
@@ -156,7 +165,7 @@ class _Connection(asyncio.Protocol):
         return True
 
     def connection_lost(self, exc: Exception | None) -> None:
-        self._is_ended, self._error = True, exc
+        self._is_ended, self._error = True, self._error or exc
         _wake(self._reader)
         _wake(self._writer)
 
@@ -178,9 +187,8 @@ class _Connection(asyncio.Protocol):
     async def _until_readable(self) -> None:
         self._reader = asyncio.get_running_loop().create_future()
         self._room.reader_count += 1
-        # What asyncio's own transports read at once; those of other loops have their own mind.
-        with suppress(AttributeError):
-            self.transport.max_size = self._room.piece_bytes()  # type: ignore[attr-defined]
+        # What asyncio's transports read at once: 256 KiB where nothing else is said.
+        self.transport.max_size = self._room.piece_bytes()  # type: ignore[attr-defined]
         self.transport.resume_reading()
         try:
             await self._reader
@@ -200,12 +208,16 @@ class _Connection(asyncio.Protocol):
         if self.transport.is_closing():
             raise _lost(self._error)
 
+    def abort(self) -> None:
+        """Close at once. Whoever still reads must not take that for the other side's end."""
+        self._error = self._error or ConnectionAbortedError("the connection was closed here")
+        self.transport.abort()
+
     def socket(self) -> socket.socket:
         near: socket.socket = self.transport.get_extra_info("socket")
         return near
 
     def is_readable(self) -> bool:
-        """Whether reading would return at once, as it does on an idle connection that the other side has closed."""
         if self._arrived or self._is_ended or self.transport.is_closing():
             return True
         question = poll()
@@ -219,6 +231,8 @@ class _Tls:
     def __init__(self, connection: _Connection, context: ssl.SSLContext, server_hostname: str | None) -> None:
         self._connection = connection
         self._arrived = memoryview(b"")
+        self._is_ended = False
+        self._error: ssl.SSLError | None = None
         self._incoming, self._outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
         self.object = context.wrap_bio(self._incoming, self._outgoing, server_hostname=server_hostname)
 
@@ -233,20 +247,38 @@ class _Tls:
             return b""
 
     def _decrypted(self) -> bytes:
-        """All that can be decrypted by now. Raises ssl.SSLWantReadError for nothing."""
-        pieces = [self.object.read(TLS_PIECE_BYTES)]
+        """All that can be decrypted by now, nothing at the end. Raises ssl.SSLWantReadError where nothing can."""
+        pieces = [self._read()]
         try:
-            while piece := self.object.read(TLS_PIECE_BYTES):
-                pieces.append(piece)
+            while pieces[-1]:
+                pieces.append(self._read())
         except ssl.SSLError:
             # It comes again with the next read, which has nothing to lose.
             pass
         return b"".join(pieces)
 
+    def _read(self) -> bytes:
+        # The library says only once what broke, and afterwards that all has ended well.
+        if self._error is not None:
+            raise self._error
+        try:
+            piece = b"" if self._is_ended else self.object.read(TLS_PIECE_BYTES)
+        except ssl.SSLWantReadError:
+            raise
+        except ssl.SSLError as error:
+            self._error = error
+            raise
+        self._is_ended = not piece
+        return piece
+
     async def send(self, data: bytes) -> None:
         left = memoryview(data)
         while left:
             left = left[await self._done(partial(self.object.write, left[:TLS_PIECE_BYTES])) :]
+
+    def is_readable(self) -> bool:
+        is_over = self._is_ended or self._error is not None
+        return bool(is_over or self._arrived or self._incoming.pending) or self._connection.is_readable()
 
     async def _done(self, step: Callable[[], T]) -> T:
         """The outcome of a step, once there is enough from the other side for it, and after what it had to send."""
@@ -269,7 +301,8 @@ class _Tls:
             self._arrived = memoryview(await self._connection.receive())
         if self._arrived:
             self._incoming.write(self._arrived[:TLS_PIECE_BYTES])
-            self._arrived = self._arrived[TLS_PIECE_BYTES:]
+            # An empty slice would keep all of what it was cut from.
+            self._arrived = self._arrived[TLS_PIECE_BYTES:] or memoryview(b"")
         else:
             self._incoming.write_eof()
 
@@ -281,8 +314,8 @@ def _named(names: _Names) -> Iterator[None]:
         yield
     except OSError as error:
         raise next(name for kind, name in names.items() if isinstance(error, kind))(str(error)) from error
-    except UnicodeError as error:
-        # A name that cannot be one in the DNS.
+    except ValueError as error:
+        # A name that can be none in the DNS, or no port.
         raise names[OSError](str(error)) from error
 
 

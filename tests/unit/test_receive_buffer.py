@@ -34,7 +34,7 @@ BODY = bytes(at % 251 for at in range(200_000))
 
 
 def _length(body: bytes) -> bytes:
-    return HEAD + b"Content-Length: %d\r\n\r\n" % len(body) + body
+    return b"Content-Length: %d\r\n\r\n" % len(body) + body
 
 
 def _chunked(body: bytes, size: int) -> bytes:
@@ -82,16 +82,17 @@ class Answer:
     chunk_bytes: int = 1000
     is_followed: bool = False
     lost_bytes: int = 0
+    head_bytes: int = 0
 
     def sent(self) -> bytes:
-        body = BODY[: self.body_bytes]
+        body, head = BODY[: self.body_bytes], HEAD + b"X-Long: " + b"a" * self.head_bytes + b"\r\n"
         if self.form == "length":
-            sent = _length(body)
+            sent = head + _length(body)
         elif self.form == "chunked":
-            sent = _chunked(body, self.chunk_bytes)
+            sent = head + _chunked(body, self.chunk_bytes)
         else:
-            sent = HEAD + b"Connection: close\r\n\r\n" + body
-        sent += _length(b"next") if self.is_followed else b""
+            sent = head + b"Connection: close\r\n\r\n" + body
+        sent += HEAD + _length(b"next") if self.is_followed else b""
         return sent[: len(sent) - self.lost_bytes]
 
 
@@ -102,6 +103,7 @@ answers = st.builds(
     st.integers(1_000, 90_000),
     st.booleans(),
     st.one_of(st.just(0), st.integers(1, 50_000)),
+    st.one_of(st.just(0), st.integers(30_000, 60_000)),
 )
 
 
@@ -110,6 +112,7 @@ answers = st.builds(
 @example(Answer("length", 150_000), [70_000])
 @example(Answer("chunked", 150_000, 40_000), [33_000, 50_000])
 @example(Answer("length", 150_000, is_followed=True), [149_000])
+@example(Answer("length", 0, head_bytes=40_000), [120_000])
 def test_the_same_is_told_of_any_bytes_in_any_pieces(given_answer: Answer, sizes: list[int]) -> None:
     answer = given_answer.sent()
     received, at, turn = [], 0, 0

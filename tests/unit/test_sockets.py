@@ -219,6 +219,115 @@ def test_tls_that_breaks_off_ends_like_a_connection_that_is_closed(tmp_path: Pat
     assert run(play, everything, contexts(HOST, tmp_path)) == b"the first half"
 
 
+def _below_tls(server: ssl.SSLContext, sent: bytes, spoil: Callable[[bytes], bytes]) -> Play:
+    """Send this through TLS that is spoiled on the wire, in one go."""
+
+    def play(near: socket.socket) -> None:
+        incoming, outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
+        tls = server.wrap_bio(incoming, outgoing, server_side=True)
+        is_ready = False
+        while not is_ready:
+            with suppress(ssl.SSLWantReadError):
+                tls.do_handshake()
+                is_ready = True
+            near.sendall(outgoing.read())
+            if not is_ready:
+                incoming.write(near.recv(65536))
+        for start in range(0, len(sent), 16_000):
+            tls.write(sent[start : start + 16_000])
+        near.sendall(spoil(outgoing.read()))
+
+    return play
+
+
+@pytest.mark.parametrize("spoiled", ["junk behind it", "a flipped bit"])
+def test_tls_that_breaks_behind_some_bytes_is_an_error_once_they_are_taken_and_stays_one(
+    tmp_path: Path, spoiled: str
+) -> None:
+    """An answer without a length would count as complete if what broke looked like its end."""
+    sent = BODY[:40_000]
+
+    def spoil(records: bytes) -> bytes:
+        if spoiled == "junk behind it":
+            return records + b"500 this is no TLS at all, and long enough to be looked at"
+        return records[:-20] + bytes([records[-20] ^ 1]) + records[-19:]
+
+    async def talk(stream: SocketStream) -> None:
+        assert sent.startswith(await stream.read(PIECE_BYTES, timeout=5))
+        for _ in range(3):
+            with pytest.raises(httpcore2.ReadError):
+                await stream.read(PIECE_BYTES, timeout=5)
+        assert stream.get_extra_info("is_readable")
+
+    async def talked(port: int, client: ssl.SSLContext) -> None:
+        stream = await connected(port, client)
+        try:
+            await talk(stream)
+        finally:
+            await stream.aclose()
+
+    server, client = contexts(HOST, tmp_path)
+    with serving(_below_tls(server, sent, spoil)) as port:
+        asyncio.run(talked(port, client))
+
+
+def test_a_connection_that_was_closed_here_does_not_read_as_the_other_sides_end(tls: Any) -> None:
+    done = threading.Event()
+
+    async def talk(stream: SocketStream) -> None:
+        reading = asyncio.create_task(stream.read(PIECE_BYTES))
+        await asyncio.sleep(0.1)
+        await stream.aclose()
+        for read in (reading, stream.read(PIECE_BYTES)):
+            with pytest.raises(httpcore2.ReadError):
+                await read
+        done.set()
+
+    run(lambda _: done.wait(10) and None, talk, tls)
+
+
+def test_a_tls_connection_keeps_nothing_of_what_was_read(tmp_path: Path) -> None:
+    done = threading.Event()
+
+    def play(near: socket.socket) -> None:
+        near.sendall(BODY[:500_000])
+        done.wait(10)
+
+    async def talk(stream: SocketStream) -> None:
+        left = 500_000
+        while left:
+            left -= len(await stream.read(PIECE_BYTES, timeout=10))
+        source: Any = stream._source
+        assert source._arrived.obj == b""
+        assert not stream.get_extra_info("is_readable")
+        done.set()
+
+    run(play, talk, contexts(HOST, tmp_path))
+
+
+def test_an_idle_connection_whose_tls_has_ended_is_readable_before_it_is_closed(tmp_path: Path) -> None:
+    done = threading.Event()
+
+    def play(near: socket.socket) -> None:
+        assert isinstance(near, ssl.SSLSocket)
+        near.sendall(b"answer")
+        near.settimeout(0.2)
+        with suppress(OSError):
+            near.unwrap()
+        done.wait(10)
+
+    async def talk(stream: SocketStream) -> None:
+        assert await stream.read(PIECE_BYTES, timeout=10) == b"answer"
+        for _ in range(500):
+            if stream.get_extra_info("is_readable"):
+                done.set()
+                return
+            await asyncio.sleep(0.01)
+        raise AssertionError("nobody noticed")
+
+    run(play, talk, contexts(HOST, tmp_path))
+
+
 def test_an_idle_connection_is_readable_once_the_other_side_has_closed_it(tls: Any) -> None:
     close = threading.Event()
 
@@ -268,9 +377,25 @@ def test_options_and_the_near_address_are_those_asked_for() -> None:
 def test_a_closed_port_and_names_that_are_none_are_errors_of_connecting() -> None:
     with socket.create_server((HOST, 0)) as taken:
         port = taken.getsockname()[1]
-    for host in (HOST, "upstream.invalid", "x" * 300, "a..b"):
+    places = [(host, port) for host in (HOST, "upstream.invalid", "x" * 300, "a..b", "a\0b")]
+    for place in (*places, (HOST, 0), (HOST, 70_000), ("localhost", 65_536 + port)):
         with pytest.raises(httpcore2.ConnectError):
-            asyncio.run(SocketBackend().connect_tcp(host, port, timeout=5))
+            asyncio.run(SocketBackend().connect_tcp(*place, timeout=5))
+
+
+def test_an_option_the_system_does_not_know_is_an_error_of_connecting_and_leaves_nothing_open() -> None:
+    with serving(lambda near: None) as port, pytest.raises(httpcore2.ConnectError):
+        asyncio.run(SocketBackend().connect_tcp(HOST, port, timeout=5, socket_options=[(socket.SOL_SOCKET, 9999, 1)]))
+
+
+@pytest.mark.parametrize("name", ["", ".x", "a..b", "x" * 70])
+def test_a_name_no_certificate_can_have_is_an_error_of_connecting(tmp_path: Path, name: str) -> None:
+    async def secured(port: int) -> None:
+        stream = await connected(port)
+        await stream.start_tls(ssl.create_default_context(), name, timeout=5)
+
+    with serving(lambda near: near.recv(1) and None) as port, pytest.raises(httpcore2.ConnectError):
+        asyncio.run(secured(port))
 
 
 def test_a_full_listener_is_a_connect_timeout() -> None:
