@@ -8,24 +8,22 @@ from __future__ import annotations
 import asyncio
 import socket
 import ssl
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from functools import partial
 from select import POLLIN, poll
-from typing import Any, Protocol, TypeVar
+from typing import Any
 
 import httpcore2
+
+from generation.egress.tls import Source, Tls
 
 PIECE_BYTES = 512 * 1024
 # When many answers come at once, each piece is an equal share of this, but never so small that light ones are cut.
 ROOM_BYTES = 8 * 1024 * 1024
 LEAST_PIECE_BYTES = 128 * 1024
-# A TLS connection keeps room for the largest piece it ever took.
-TLS_PIECE_BYTES = 64 * 1024
 # RFC 8305, 5: how long an address has before the next one is tried beside it.
 NEXT_ADDRESS_SECONDS = 0.25
 
-T = TypeVar("T")
 _Names = Mapping[type[OSError], type[Exception]]
 _CONNECTING: _Names = {TimeoutError: httpcore2.ConnectTimeout, OSError: httpcore2.ConnectError}
 _READING: _Names = {TimeoutError: httpcore2.ReadTimeout, OSError: httpcore2.ReadError}
@@ -70,21 +68,10 @@ class SocketBackend(httpcore2.AsyncNetworkBackend):
         await asyncio.sleep(seconds)
 
 
-class _Source(Protocol):
-    async def receive(self) -> bytes:
-        """What has come, when something has; empty at the end. Raises OSError."""
-
-    async def send(self, data: bytes) -> None:
-        """Return when the kernel has it all. Raises OSError."""
-
-    def is_readable(self) -> bool:
-        """Whether reading would return at once, as it does on an idle connection that the other side has closed."""
-
-
 class SocketStream(httpcore2.AsyncNetworkStream):
     """A TCP connection, with or without TLS on it. Read and written by one task at a time."""
 
-    def __init__(self, connection: _Connection, source: _Source) -> None:
+    def __init__(self, connection: _Connection, source: Source) -> None:
         self._connection = connection
         self._source = source
 
@@ -104,7 +91,7 @@ class SocketStream(httpcore2.AsyncNetworkStream):
     ) -> httpcore2.AsyncNetworkStream:
         try:
             with _named(_CONNECTING):
-                tls = _Tls(self._connection, ssl_context, server_hostname)
+                tls = Tls(self._connection, ssl_context, server_hostname)
                 async with asyncio.timeout(timeout):
                     await tls.shake_hands()
         except BaseException:
@@ -119,7 +106,7 @@ class SocketStream(httpcore2.AsyncNetworkStream):
         if info == "is_readable":
             return self._source.is_readable()
         if info == "ssl_object":
-            return self._source.object if isinstance(self._source, _Tls) else None
+            return self._source.object if isinstance(self._source, Tls) else None
         names = {"client_addr": "sockname", "server_addr": "peername", "socket": "socket"}
         return self._connection.transport.get_extra_info(names[info]) if info in names else None
 
@@ -223,88 +210,6 @@ class _Connection(asyncio.Protocol):
         question = poll()
         question.register(self.socket(), POLLIN)
         return bool(question.poll(0))
-
-
-class _Tls:
-    """TLS on a connection. Raises ssl.SSLError, which is an OSError."""
-
-    def __init__(self, connection: _Connection, context: ssl.SSLContext, server_hostname: str | None) -> None:
-        self._connection = connection
-        self._arrived = memoryview(b"")
-        self._is_ended = False
-        self._error: ssl.SSLError | None = None
-        self._incoming, self._outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
-        self.object = context.wrap_bio(self._incoming, self._outgoing, server_hostname=server_hostname)
-
-    async def shake_hands(self) -> None:
-        await self._done(self.object.do_handshake)
-
-    async def receive(self) -> bytes:
-        try:
-            return await self._done(self._decrypted)
-        except (ssl.SSLZeroReturnError, ssl.SSLEOFError):
-            # Whether the answer was whole by then is for HTTP to say: its length or its last chunk tells.
-            return b""
-
-    def _decrypted(self) -> bytes:
-        """All that can be decrypted by now, nothing at the end. Raises ssl.SSLWantReadError where nothing can."""
-        pieces = [self._read()]
-        try:
-            while pieces[-1]:
-                pieces.append(self._read())
-        except ssl.SSLError:
-            # It comes again with the next read, which has nothing to lose.
-            pass
-        return b"".join(pieces)
-
-    def _read(self) -> bytes:
-        # The library says only once what broke, and afterwards that all has ended well.
-        if self._error is not None:
-            raise self._error
-        try:
-            piece = b"" if self._is_ended else self.object.read(TLS_PIECE_BYTES)
-        except ssl.SSLWantReadError:
-            raise
-        except ssl.SSLError as error:
-            self._error = error
-            raise
-        self._is_ended = not piece
-        return piece
-
-    async def send(self, data: bytes) -> None:
-        left = memoryview(data)
-        while left:
-            left = left[await self._done(partial(self.object.write, left[:TLS_PIECE_BYTES])) :]
-
-    def is_readable(self) -> bool:
-        is_over = self._is_ended or self._error is not None
-        return bool(is_over or self._arrived or self._incoming.pending) or self._connection.is_readable()
-
-    async def _done(self, step: Callable[[], T]) -> T:
-        """The outcome of a step, once there is enough from the other side for it, and after what it had to send."""
-        while True:
-            try:
-                result = step()
-            except ssl.SSLWantReadError:
-                await self._flush()
-                await self._fetch()
-            else:
-                await self._flush()
-                return result
-
-    async def _flush(self) -> None:
-        if self._outgoing.pending:
-            await self._connection.send(self._outgoing.read())
-
-    async def _fetch(self) -> None:
-        if not self._arrived:
-            self._arrived = memoryview(await self._connection.receive())
-        if self._arrived:
-            self._incoming.write(self._arrived[:TLS_PIECE_BYTES])
-            # An empty slice would keep all of what it was cut from.
-            self._arrived = self._arrived[TLS_PIECE_BYTES:] or memoryview(b"")
-        else:
-            self._incoming.write_eof()
 
 
 @contextmanager

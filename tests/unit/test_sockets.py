@@ -51,7 +51,7 @@ async def connected(port: int, tls: ssl.SSLContext | None = None) -> SocketStrea
 
 
 def run(play: Play, talk: Callable[[SocketStream], Coroutine[Any, Any, Any]], tls: Any = None) -> Any:
-    """What a talk with the other side's script comes to; `tls` are contexts of both sides."""
+    """What a talk with the other side's script comes to; `tls` are contexts of both sides, or of one."""
     server, client = tls or (None, None)
 
     async def whole(port: int) -> Any:
@@ -71,6 +71,14 @@ async def everything(stream: SocketStream) -> bytes:
         pieces.append(piece)
     assert max(map(len, pieces)) <= PIECE_BYTES
     return b"".join(pieces)
+
+
+def _sending(data: bytes, when: threading.Event) -> Play:
+    def play(near: socket.socket) -> None:
+        when.wait(10)
+        near.sendall(data)
+
+    return play
 
 
 @pytest.fixture(params=["plain", "tls"])
@@ -169,17 +177,13 @@ def test_the_more_are_read_at_once_the_smaller_their_pieces(monkeypatch: pytest.
 def test_a_silent_side_is_a_read_timeout_and_the_connection_can_still_be_read(tls: Any) -> None:
     go_on = threading.Event()
 
-    def play(near: socket.socket) -> None:
-        go_on.wait(10)
-        near.sendall(b"late")
-
     async def talk(stream: SocketStream) -> bytes:
         with pytest.raises(httpcore2.ReadTimeout):
             await stream.read(PIECE_BYTES, timeout=0.2)
         go_on.set()
         return await stream.read(PIECE_BYTES, timeout=10)
 
-    assert run(play, talk, tls) == b"late"
+    assert run(_sending(b"late", go_on), talk, tls) == b"late"
 
 
 def test_a_side_that_does_not_read_is_a_write_timeout(tls: Any) -> None:
@@ -259,16 +263,8 @@ def test_tls_that_breaks_behind_some_bytes_is_an_error_once_they_are_taken_and_s
                 await stream.read(PIECE_BYTES, timeout=5)
         assert stream.get_extra_info("is_readable")
 
-    async def talked(port: int, client: ssl.SSLContext) -> None:
-        stream = await connected(port, client)
-        try:
-            await talk(stream)
-        finally:
-            await stream.aclose()
-
     server, client = contexts(HOST, tmp_path)
-    with serving(_below_tls(server, sent, spoil)) as port:
-        asyncio.run(talked(port, client))
+    run(_below_tls(server, sent, spoil), talk, (None, client))
 
 
 def test_a_connection_that_was_closed_here_does_not_read_as_the_other_sides_end(tls: Any) -> None:
@@ -427,10 +423,6 @@ def test_a_side_that_speaks_no_tls_is_an_error_of_connecting(tmp_path: Path) -> 
 def test_a_canceled_read_leaves_the_next_one_what_comes(tls: Any) -> None:
     go_on = threading.Event()
 
-    def play(near: socket.socket) -> None:
-        go_on.wait(10)
-        near.sendall(b"kept")
-
     async def talk(stream: SocketStream) -> bytes:
         reading = asyncio.create_task(stream.read(PIECE_BYTES))
         await asyncio.sleep(0.1)
@@ -440,4 +432,4 @@ def test_a_canceled_read_leaves_the_next_one_what_comes(tls: Any) -> None:
         go_on.set()
         return await stream.read(PIECE_BYTES, timeout=10)
 
-    assert run(play, talk, tls) == b"kept"
+    assert run(_sending(b"kept", go_on), talk, tls) == b"kept"
