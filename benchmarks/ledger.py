@@ -65,7 +65,7 @@ def _of(service: Installation, program: str, wallets: int) -> dict[str, Any]:
 
 def _ours(service: Installation, *arguments: str, wallets: int) -> str:
     command = python("-m", "benchmarks.ledger_pairs", *arguments, "--wallets", str(wallets))
-    return run(command, environment=service.environment)
+    return run(command, environment=service.environment, profiled_as="ledger" if arguments[0] == "measure" else "")
 
 
 def _pgbench() -> str:

@@ -151,22 +151,32 @@ def run(
     stdin: str = "",
     seconds: float = 600,
     may_fail: bool = False,
+    profiled_as: str = "",
 ) -> str:
-    """Run a command to its end and answer its standard output; raises RuntimeError with its words if it fails."""
-    done = subprocess.run(
+    """Run a command to its end and answer its standard output; raises RuntimeError with its words if it fails.
+
+    With `profiled_as`, its functions go into the profile of that name, where profiles are asked for."""
+    with subprocess.Popen(
         list(arguments),
         env=dict(environment),
         cwd=ROOT,
-        input=stdin,
-        capture_output=True,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
         text=True,
-        timeout=seconds,
-        check=False,
-    )
+    ) as done:
+        profile = Profile([(profiled_as, done.pid)] if profiled_as else [])
+        try:
+            output, errors = done.communicate(stdin, timeout=seconds)
+        except BaseException:
+            done.kill()
+            raise
+        finally:
+            profile.stop()
     if done.returncode and not may_fail:
-        said = f"{done.stdout}\n{done.stderr}"[-_SAID_CHARACTERS:]
+        said = f"{output}\n{errors}"[-_SAID_CHARACTERS:]
         raise RuntimeError(f"{' '.join(arguments)[:200]} ended with {done.returncode}:\n{said}")
-    return done.stdout
+    return output
 
 
 def python(*arguments: str) -> list[str]:
