@@ -38,6 +38,9 @@ _CACHE = Counter(
 )
 _SAVED = Counter("nbp_cache_saved_micros", "What images from the cache had cost, in micro-dollars.", ("mode", "of"))
 _ENDED = Counter("nbp_outputs_ended", "Outputs that ended, by state and error code.", ("mode", "state", "code"))
+# An alert waits for this one to grow, and a series that is born with its first fault has never grown.
+for _mode in ("live", "test"):
+    _ENDED.labels(_mode, "failed", "internal_error")
 
 
 @contextmanager

@@ -18,6 +18,7 @@ from nbp_site.payment_settings import STRIPE_PAGES
 # --- secrets -----------------------------------------------------------------------------------------------------
 _secrets = load_secrets()
 SECRET_KEY = _secrets["SECRET_KEY"]
+SECRET_KEY_FALLBACKS = env.list("SECRET_KEY_FALLBACKS", default=[])
 NBP_KEY_PEPPER = _secrets["NBP_KEY_PEPPER"]
 NBP_FIELD_KEYS = _secrets["NBP_FIELD_KEYS"]
 NBP_LINK_KEY = _secrets["NBP_LINK_KEY"]
@@ -264,7 +265,7 @@ CSRF_COOKIE_SECURE = _is_https
 SECURE_SSL_REDIRECT = env.bool("SECURE_SSL_REDIRECT", default=_is_https)
 SECURE_HSTS_SECONDS = env.int("SECURE_HSTS_SECONDS", default=31_536_000 if _is_https else 0)
 SECURE_HSTS_INCLUDE_SUBDOMAINS = _is_https
-SECURE_HSTS_PRELOAD = _is_https
+SECURE_HSTS_PRELOAD = env.bool("SECURE_HSTS_PRELOAD", default=False)
 if env.bool("NBP_BEHIND_PROXY", default=False):
     SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https")
     USE_X_FORWARDED_HOST = True
@@ -289,5 +290,5 @@ NBP_RETENTION_PROMPT_DAYS = env.int("NBP_RETENTION_PROMPT_DAYS", default=0)
 NBP_RETENTION_IMAGE_DAYS = env.int("NBP_RETENTION_IMAGE_DAYS", default=0)
 NBP_OTEL = env.bool("NBP_OTEL", default=False)
 
-# SQLite leaves out of an index what PostgreSQL carries along in it.
-SILENCED_SYSTEM_CHECKS = ["models.W040"]
+# SQLite leaves out of an index what PostgreSQL carries along in it. To be preloaded is for the operator to want.
+SILENCED_SYSTEM_CHECKS = ["models.W040", "security.W021"]

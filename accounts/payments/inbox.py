@@ -6,7 +6,7 @@ import logging
 from datetime import datetime, timedelta
 
 from django.conf import settings
-from django.db.models import F
+from django.db.models import F, QuerySet
 
 from accounts.payments import connection, following, lost_rows, top_ups
 from accounts.payments.facts import EventFacts, NotFromStripe, StripeRefused, StripeUnavailable
@@ -112,8 +112,17 @@ def reopen_given_up(*, now: datetime) -> int:
 def forget(*, now: datetime, limit: int = 500) -> int:
     """Empty the bodies of events that were followed long ago: people's names stand in them, and Stripe has them, too.
     The ids stay, so that an event that comes again is known. Answers how many were emptied."""
+    old = list(_old(now).values_list("pk", flat=True)[:limit])
+    return StripeEvent.objects.filter(pk__in=old).update(payload="") if old else 0
+
+
+def overdue(*, now: datetime) -> int:
+    """How many bodies `forget` would empty by and by."""
+    return _old(now).count()
+
+
+def _old(now: datetime) -> QuerySet[StripeEvent]:
     days = settings.NBP_RETENTION_EVENT_DAYS
     if not days:
-        return 0
-    old = StripeEvent.objects.filter(processed_at__lt=now - timedelta(days=days)).exclude(payload="")
-    return StripeEvent.objects.filter(pk__in=list(old.values_list("pk", flat=True)[:limit])).update(payload="")
+        return StripeEvent.objects.none()
+    return StripeEvent.objects.filter(processed_at__lt=now - timedelta(days=days)).exclude(payload="")

@@ -26,6 +26,7 @@ from django.db.models.functions import Now
 from kombu import Connection
 
 from accounts.ledger import triggers as ledger_triggers
+from accounts.payments import triggers as payment_triggers
 from generation import media, triggers
 from nbp_site.models import WorkerProbe
 
@@ -75,7 +76,8 @@ def _migrations() -> None:
 
 
 def _triggers() -> None:
-    missing = [name for guards in (ledger_triggers.GUARDS, triggers.GUARDS) for name in guards.missing(connection)]
+    guards = (ledger_triggers.GUARDS, payment_triggers.GUARDS, triggers.GUARDS)
+    missing = [name for each in guards for name in each.missing(connection)]
     if missing:
         raise Unfit(f"triggers are missing: {', '.join(missing)}; run manage.py migrate")
 

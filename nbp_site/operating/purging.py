@@ -9,6 +9,7 @@ from django.conf import settings
 from django.contrib.sessions.models import Session
 from django.db.models.functions import Now
 
+from accounts.payments import inbox
 from generation import batches, retention, tasks
 from nbp_site.models import WorkerProbe
 from nbp_site.operating import probing
@@ -34,7 +35,7 @@ def purge_some() -> float:
 def purge_all() -> None:
     """Everything, whoever else does it too."""
     _forget_sessions()
-    while batches.purge(now=datetime.now(UTC)):
+    while inbox.forget(now=datetime.now(UTC)) or batches.purge(now=datetime.now(UTC)):
         pass
     while tasks.purge(with_retention=True):
         pass
@@ -42,7 +43,10 @@ def purge_all() -> None:
 
 def overdue(*, now: datetime) -> dict[str, int]:
     """What would be forgotten, by kind."""
-    return retention.overdue(now=now) | {"sessions": Session.objects.filter(expire_date__lt=now).count()}
+    return retention.overdue(now=now) | {
+        "event_bodies": inbox.overdue(now=now),
+        "sessions": Session.objects.filter(expire_date__lt=now).count(),
+    }
 
 
 def _forget_sessions() -> None:

@@ -193,6 +193,20 @@ def test_the_example_environment_is_explained() -> None:
     assert named <= set(_settings_table()) | {"POSTGRES_PASSWORD"}
 
 
+# --- faults ------------------------------------------------------------------------------------------------------
+
+
+def test_the_tests_that_the_faults_name_exist() -> None:
+    named = set(re.findall(r"`(tests/[\w/]+\.py)::(\w+)`", _doc("docs/reliability.md")))
+    assert len(named) > 200
+    lost = [
+        f"{path}::{name}"
+        for path, name in sorted(named)
+        if not (ROOT / path).is_file() or not re.search(rf"^(?:async )?def {name}\(", _text(ROOT / path), re.MULTILINE)
+    ]
+    assert not lost
+
+
 # --- the API -----------------------------------------------------------------------------------------------------
 
 

@@ -16,7 +16,10 @@ from django.db import connection
 from django.db.models.functions import Now
 from django.test import AsyncClient, Client
 
+from accounts.guards import Guards
 from accounts.ledger.triggers import GUARDS
+from accounts.payments.triggers import GUARDS as PAYMENT_GUARDS
+from generation.triggers import GUARDS as IMAGE_GUARDS
 from nbp_site.models import WorkerProbe
 from nbp_site.operating import gauges, health, worker_metrics
 from tests.live.conftest import free_port
@@ -114,12 +117,13 @@ def test_redis_is_not_needed_either(worker: WorkerProbe, settings: Any) -> None:
     assert (status, verdict, reasons) == (200, "degraded", {"redis": "ConnectionError"})
 
 
-def test_missing_triggers_make_it_unfit(worker: WorkerProbe) -> None:
-    GUARDS.drop(connection)
+@pytest.mark.parametrize("guards", [GUARDS, PAYMENT_GUARDS, IMAGE_GUARDS], ids=["ledger", "payments", "images"])
+def test_missing_triggers_make_it_unfit(worker: WorkerProbe, guards: Guards) -> None:
+    guards.drop(connection)
     try:
         status, _, reasons = _failed()
     finally:
-        GUARDS.create(connection)
+        guards.create(connection)
     assert (status, set(reasons)) == (503, {"triggers"})
 
 

@@ -19,6 +19,7 @@ from django.db.models.functions import Now
 from django.test import Client
 from PIL import Image
 
+from accounts.payments.models import StripeEvent
 from generation import audit, media, retention, tasks
 from generation.models import Attempt, Charge, Generation, IdempotencyKey, Media, Output, Reference
 from nbp_site.models import WorkerProbe
@@ -351,7 +352,16 @@ def test_a_dry_run_says_what_a_run_does(alice: Any, queue: Any, settings: Any) -
     queue.run_to_the_end()
     _age(2)
     _stray(f"references/00/gen_{'0' * 26}-0.png")
-    expected = {"generations": 3, "images": 3, "stray_files": 1, "sessions": 0}
+    followed_at = datetime.now(UTC) - timedelta(days=settings.NBP_RETENTION_EVENT_DAYS + 1)
+    StripeEvent.objects.create(
+        stripe_event_id="evt_old",
+        livemode=False,
+        payload="{}",
+        created=followed_at,
+        received_at=followed_at,
+        processed_at=followed_at,
+    )
+    expected = {"generations": 3, "images": 3, "stray_files": 1, "event_bodies": 1, "sessions": 0}
     assert _command("--dry-run") == expected
     assert Media.objects.filter(purged_at=None).count() == 3
     assert len(_files()) == 4

@@ -72,8 +72,11 @@ def test_a_payment_is_credited_by_the_webhook_alone(
     made = json.loads(done.stdout)
     assert made["url"] == f"{running.base_url}/webhooks/stripe" and made["secret"].startswith("whsec_")
     assert running.manage("register_stripe_webhook", running.base_url).returncode == 1
+    again = json.loads(running.manage("register_stripe_webhook", running.base_url, "--again", "--json").stdout)
+    assert again["older"] == [made["id"]] and again["secret"] != made["secret"]
 
-    running.environment["STRIPE_WEBHOOK_SECRET"] = f"whsec_older,{made['secret']}"
+    # In the midst of a rotation: each event comes from both endpoints.
+    running.environment["STRIPE_WEBHOOK_SECRET"] = f"{again['secret']},{made['secret']}"
     running.start()
     try:
         with contextlib.closing(_browser(running)) as client:

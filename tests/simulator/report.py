@@ -14,7 +14,8 @@ class SimulationFailed(AssertionError):
     def __init__(self, seed: int, problems: list[str], trace: list[str]) -> None:
         listed = "\n".join(f"  - {problem}" for problem in problems[:10])
         end = "\n".join(trace[-_LAST_LINES:])
-        super().__init__(f"seed {seed}:\n{listed}\nafter\n{end}\nSee it again with SIMULATOR_SEED={seed} make soak.")
+        again = f"SIMULATOR_SEED={seed} .venv/bin/python -m pytest tests/simulator/test_even_seeds.py"
+        super().__init__(f"seed {seed}:\n{listed}\nafter\n{end}\nSee it again with {again}")
         self.seed = seed
         self.problems = problems
 

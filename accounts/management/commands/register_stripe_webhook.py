@@ -21,6 +21,7 @@ class Command(AnsweringCommand):
     def add_arguments(self, parser: CommandParser) -> None:
         super().add_arguments(parser)
         parser.add_argument("url", help="the site's address, such as https://images.example.org")
+        parser.add_argument("--again", action="store_true", help="a second endpoint, for another secret")
 
     def answer(self, options: dict[str, Any]) -> dict[str, Any]:
         stripe = connection.current()
@@ -29,8 +30,8 @@ class Command(AnsweringCommand):
         url = _address(options["url"])
         try:
             known = [each for each in stripe.gateway.endpoints() if each.url == url]
-            if any(each.api_version == API_VERSION for each in known):
-                raise CommandError(f"{url} is registered. Delete it at Stripe to get a new secret.")
+            if any(each.api_version == API_VERSION for each in known) and not options["again"]:
+                raise CommandError(f"{url} is registered. --again makes a second endpoint, with a secret of its own.")
             made = stripe.gateway.make_endpoint(url)
         except (StripeUnavailable, StripeRefused) as error:
             raise CommandError(f"Stripe: {error}") from None

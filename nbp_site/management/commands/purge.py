@@ -12,7 +12,7 @@ from nbp_site.operating import purging
 
 
 class Command(AnsweringCommand):
-    help = "Forget what is past NBP_RETENTION_PROMPT_DAYS and NBP_RETENTION_IMAGE_DAYS, stray files, old sessions."
+    help = "Forget what is past the days of NBP_RETENTION_..., stray files, old sessions."
 
     def add_arguments(self, parser: CommandParser) -> None:
         super().add_arguments(parser)
