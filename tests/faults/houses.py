@@ -74,14 +74,18 @@ def module_embedded(module_gemini: FakeGemini) -> Iterator[Embedded]:
 
 
 def grown_up_environment(
-    gemini: FakeGemini, postgresql: PostgreSQL, redis_server: Redis, *, database_port: int = 0
+    gemini: FakeGemini, postgresql: PostgreSQL, redis_server: Redis, *, database_port: int = 0, redis_place: int = 0
 ) -> dict[str, str]:
-    """A web process on a database of its own; workers come with the test."""
+    """A web process on a database of its own; workers come with the test.
+
+    Houses whose workers run at the same time need different places in Redis: who takes a nudge of another house drops it,
+    and ten seconds go by until it is sent again.
+    """
     return environment_of(
         gemini.base_url,
         DATABASE_URL=postgresql.url(postgresql.create_database(), port=database_port),
-        REDIS_URL=redis_server.url(1),
-        CELERY_BROKER_URL=redis_server.url(0),
+        REDIS_URL=redis_server.url(2 * redis_place + 1),
+        CELERY_BROKER_URL=redis_server.url(2 * redis_place),
         NBP_SERVE_ARGUMENTS="--no-worker",
         # A proxy in between reads the statements.
         NBP_PREPARE_STATEMENTS="false" if database_port else "true",

@@ -39,7 +39,9 @@ def proxied_house(module_gemini: Any, postgresql: Any, redis_server: Any, proxy:
     from tests.faults.houses import _house, grown_up_environment
     from tests.faults.processes import GrownUp
 
-    environment = grown_up_environment(module_gemini, postgresql, redis_server, database_port=proxy.port)
+    environment = grown_up_environment(
+        module_gemini, postgresql, redis_server, database_port=proxy.port, redis_place=1
+    )
     with _house(GrownUp, environment) as house:
         yield house
 
@@ -244,7 +246,7 @@ def test_c11_a_pool_that_is_smaller_than_the_crowd_makes_nobody_wait_for_ever(
     from tests.faults.houses import _house, grown_up_environment
     from tests.faults.processes import GrownUp
 
-    environment = grown_up_environment(module_gemini, postgresql, redis_server)
+    environment = grown_up_environment(module_gemini, postgresql, redis_server, redis_place=2)
     environment |= {"NBP_DATABASE_POOL": "3", "NBP_CATALOGUE_SECONDS": "0.05"}
     with _house(GrownUp, environment) as house:
         house.supervise()
