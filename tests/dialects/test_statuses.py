@@ -14,26 +14,30 @@ from tests.live.conftest import Service
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
 
+def _made(running: Service, name: str, *options: str) -> str:
+    mode = ["--account", running.note["email"], "--mode", "test", "--name", name, "--json"]
+    done = running.manage("create_api_key", *mode, *options)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return str(json.loads(done.stdout)["key"])
+
+
+@pytest.fixture
+def spent(running: Service) -> str:
+    """A key whose one request of a minute was made a moment ago."""
+    key = _made(running, "spent", "--requests-per-minute", "1")
+    assert running.ask("GET", "models", headers={"authorization": f"Bearer {key}"}).status_code == 200
+    return key
+
+
 @pytest.fixture(scope="module")
 def keys(running: Service) -> dict[str, str]:
     """A key for each status."""
-
-    def made(name: str, *options: str) -> str:
-        mode = ["--account", running.note["email"], "--mode", "test", "--name", name, "--json"]
-        done = running.manage("create_api_key", *mode, *options)
-        assert done.returncode == 0, done.stdout + done.stderr
-        return str(json.loads(done.stdout)["key"])
-
-    spent = made("spent", "--requests-per-minute", "1")
-    for _ in range(2):
-        running.ask("GET", "models", headers={"authorization": f"Bearer {spent}"})
     return {
         "full": running.note["test_key"],
         "wrong": "nbp_test_wrong",
-        "poor": made("poor", "--budget-usd", "0.01"),
-        "narrow": made("narrow", "--scopes", "read"),
-        "slow": made("slow", "--requests-per-minute", "1"),
-        "spent": spent,
+        "poor": _made(running, "poor", "--budget-usd", "0.01"),
+        "narrow": _made(running, "narrow", "--scopes", "read"),
+        "slow": _made(running, "slow", "--requests-per-minute", "1"),
         # Nobody has given this service a key for Gemini.
         "unserved": running.note["live_key"],
     }
@@ -86,9 +90,12 @@ def test_google_genai(sdk: str, told: dict[str, str], bought: Callable[[], int])
 
 
 @pytest.mark.parametrize("kind", sdks.javascript_sets())
-def test_javascript(kind: str, told: dict[str, str], bought: Callable[[], int]) -> None:
+def test_javascript(
+    kind: str, environment: dict[str, str], keys: dict[str, str], spent: str, bought: Callable[[], int]
+) -> None:
     major = {"november-2025": 5, "previous": 6, "current": 7}[kind]
-    seen = sdks.run_javascript(kind, "statuses.mjs", told | {"NBP_AI_MAJOR": str(major)})
+    told = environment | {"NBP_KEYS": json.dumps(keys | {"spent": spent}), "NBP_AI_MAJOR": str(major)}
+    seen = sdks.run_javascript(kind, "statuses.mjs", told)
     usual = {"wrong": 401, "poor": 402, "narrow": 403, "spent": 429, "unserved": 503}
     assert {name: seen[name] for name in ("openai", "genai", "google", "router")} == dict.fromkeys(
         ("openai", "genai", "google", "router"), usual

@@ -39,9 +39,7 @@ def proxied_house(module_gemini: Any, postgresql: Any, redis_server: Any, proxy:
     from tests.faults.houses import _house, grown_up_environment
     from tests.faults.processes import GrownUp
 
-    environment = grown_up_environment(
-        module_gemini, postgresql, redis_server, database_port=proxy.port, redis_place=1
-    )
+    environment = grown_up_environment(module_gemini, postgresql, redis_server, database_port=proxy.port, redis_place=1)
     with _house(GrownUp, environment) as house:
         yield house
 
