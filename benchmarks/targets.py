@@ -66,7 +66,7 @@ ROWS = (
             Figure(("burst", "base64", "wall_ratio"), 1.6, 1.25, "base64"),
             Figure(("burst", "base64", "succeeded"), 1000, 1000, "done", is_least=True),
         ),
-        "LiteLLM 1.106: 2.8 (OpenAI route), 42 of 500 done (Gemini route); Portkey 1.18",
+        "LiteLLM: 2.8 (OpenAI route), 42 of 500 done (Gemini route); Portkey: 1.18",
     ),
     Row(
         "most memory meanwhile, web + worker",
