@@ -155,7 +155,8 @@ def run(
 ) -> str:
     """Run a command to its end and answer its standard output; raises RuntimeError with its words if it fails.
 
-    With `profiled_as`, its functions go into the profile of that name, where profiles are asked for."""
+    With `profiled_as`, its functions go into the profile of that name, where profiles are asked for.
+    """
     with subprocess.Popen(
         list(arguments),
         env=dict(environment),
@@ -164,18 +165,18 @@ def run(
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
-    ) as done:
-        profile = Profile([(profiled_as, done.pid)] if profiled_as else [])
+    ) as process:
+        profile = Profile([(profiled_as, process.pid)] if profiled_as else [])
         try:
-            output, errors = done.communicate(stdin, timeout=seconds)
+            output, errors = process.communicate(stdin, timeout=seconds)
         except BaseException:
-            done.kill()
+            process.kill()
             raise
         finally:
             profile.stop()
-    if done.returncode and not may_fail:
+    if process.returncode and not may_fail:
         said = f"{output}\n{errors}"[-_SAID_CHARACTERS:]
-        raise RuntimeError(f"{' '.join(arguments)[:200]} ended with {done.returncode}:\n{said}")
+        raise RuntimeError(f"{' '.join(arguments)[:200]} ended with {process.returncode}:\n{said}")
     return output
 
 

@@ -35,7 +35,9 @@ def purge_some() -> float:
 def purge_all() -> None:
     """Everything, whoever else does it too."""
     _forget_sessions()
-    while inbox.forget(now=datetime.now(UTC)) or batches.purge(now=datetime.now(UTC)):
+    while inbox.forget(now=datetime.now(UTC)):
+        pass
+    while batches.purge(now=datetime.now(UTC)):
         pass
     while tasks.purge(with_retention=True):
         pass
