@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+import subprocess
+import sys
 from typing import Any
 
 import pytest
@@ -109,3 +111,13 @@ def test_each_end_is_one_line_with_its_own_ids(alice: Any, queue: Any, caplog: p
     ]
     assert [each.facts.get("result") for each in records] == ["busy", "ok", None]  # type: ignore[attr-defined]
     assert "private prompt" not in caplog.text + repr([each.__dict__ for each in records])
+
+
+@pytest.mark.parametrize("mode", ["live", "test"])
+def test_the_count_that_an_alert_waits_for_begins_at_zero_and_not_with_the_first_fault(mode: str) -> None:
+    labels = {"mode": mode, "state": "failed", "code": "internal_error"}
+    ask = f"print(REGISTRY.get_sample_value('nbp_outputs_ended_total', {labels}))"
+    code = f"import generation.measurements\nfrom prometheus_client import REGISTRY\n{ask}"
+    # A process of its own: here other tests may have counted one.
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[-1] == "0.0"
